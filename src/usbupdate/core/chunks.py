@@ -1,0 +1,75 @@
+"""From stored bytes to proven bytes: the one way in which anything from a stick reaches a slot."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+import zstandard
+
+from usbupdate.core.manifest import CHUNK_SIZE_MAX
+from usbupdate.errors import ContentsDifferError, FrameBrokenError, StoredBytesDifferError
+
+if TYPE_CHECKING:
+    from usbupdate.core.index import IndexedChunk
+
+_WINDOW_MAX: Final = CHUNK_SIZE_MAX
+
+
+class PackReader(Protocol):
+    """Reads the packs of one artifact."""
+
+    def read(self, pack: int, offset: int, size: int) -> bytes:
+        """Return exactly `size` bytes of a pack from `offset`, or raise `MediumError` or `RejectedError`."""
+
+
+def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
+    """Return one chunk's raw bytes, proven to be those that the signed index names.
+
+    The caller may write them to a slot without another check. A chunk of zeros needs no stick.
+
+    Args:
+        chunk: an entry of an index that was verified against its manifest.
+        packs: the packs that the index counts.
+
+    Returns:
+        `chunk.size` bytes.
+
+    Raises:
+        RejectedError: the stick holds something else; the leaf's reason goes into the receipt.
+        MediumError: the stick could not be read, which proves nothing about its contents.
+
+    Source: design, section 4, "Install, per chunk", steps 2 and 4.
+    """
+    if chunk.is_zero:
+        raw = bytes(chunk.size)
+    else:
+        # 1. Read no more than was signed for, whatever lies on the stick.
+        stored = packs.read(chunk.pack, chunk.offset, chunk.stored_size)
+
+        # 2. Stored hash first: a decompressor is attack surface and gets signed bytes only.
+        if hashlib.sha256(stored).digest() != chunk.stored_digest:
+            raise StoredBytesDifferError(chunk=chunk.number)
+
+        # 3. Size before memory: zstandard ignores its output limit once a frame announces a size.
+        raw = _decompress_exactly(stored, chunk)
+
+    # 4. The packager can err too: what counts is the image that was signed.
+    if hashlib.sha256(raw).digest() != chunk.digest:
+        raise ContentsDifferError(chunk=chunk.number)
+    return raw
+
+
+def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
+    try:
+        parameters = zstandard.get_frame_parameters(stored)
+        if parameters.content_size != chunk.size:
+            raise FrameBrokenError(chunk=chunk.number)
+        raw = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompress(
+            stored, max_output_size=chunk.size, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise FrameBrokenError(chunk=chunk.number) from error
+    if len(raw) != chunk.size:
+        raise FrameBrokenError(chunk=chunk.number)
+    return raw

@@ -1,0 +1,211 @@
+"""JSON from strangers, read with no leniency at all.
+
+`decode` bounds size and depth before parsing and refuses what JSON libraries silently accept: duplicate keys, floats, NaN,
+huge integers, lone surrogates, control characters. `Fields` then takes an object apart field by field and refuses what is left
+over.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from usbupdate.core.words import DIGEST, Digest
+from usbupdate.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+DEPTH_MAX: Final = 16
+_INTEGER_DIGITS_MAX: Final = 17
+_OPENING: Final = frozenset(b"[{")
+_QUOTE: Final = 0x22
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+
+Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
+
+
+def decode(raw: bytes, document: str, *, limit: int) -> Fields:
+    """Return the one JSON object that `raw` is, ready to be taken apart.
+
+    Args:
+        raw: UTF-8 without a byte order mark.
+        document: what to call it in errors, such as "manifest".
+        limit: the largest size in bytes that is looked at.
+
+    Raises:
+        MalformedError: it is no such object.
+    """
+
+    def broken(problem: str) -> MalformedError:
+        return MalformedError(document=document, field="whole", problem=problem)
+
+    if len(raw) > limit:
+        raise broken(f"larger than {limit} bytes")
+    if _depth(raw) > DEPTH_MAX:
+        raise broken(f"nested deeper than {DEPTH_MAX}")
+
+    def no_float(_: str) -> NoReturn:
+        raise broken("a number is not an integer")
+
+    def integer(digits: str) -> int:
+        if len(digits) > _INTEGER_DIGITS_MAX:
+            raise broken("an integer is too large")
+        return int(digits)
+
+    def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            raise broken("a key stands twice in one object")
+        for key in table:
+            _require_clean(key, document, "a key")
+        return table
+
+    try:
+        value: Json = json.loads(
+            raw.decode("utf-8"),
+            parse_float=no_float,
+            parse_int=integer,
+            parse_constant=no_float,
+            object_pairs_hook=unique,
+        )
+    except (ValueError, RecursionError) as error:
+        raise broken("not JSON in UTF-8") from error
+    if not isinstance(value, dict):
+        raise broken("not a JSON object")
+    return Fields(value, document, "")
+
+
+def encode(value: Mapping[str, Json]) -> bytes:
+    """Return the one form in which we write JSON that gets signed or hashed: sorted, no blanks, ASCII only."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+class Fields:
+    """One JSON object being taken apart: each field is asked for once, by type and bounds.
+
+    Every method raises `MalformedError` when the field is missing, of another type, or out of bounds.
+    """
+
+    def __init__(self, table: Mapping[str, Json], document: str, where: str) -> None:
+        self._table = table
+        self._document = document
+        self._where = where
+        self._taken: set[str] = set()
+
+    def text(self, name: str, grammar: re.Pattern[str]) -> str:
+        """Return a string that the grammar matches whole."""
+        value = self._take(name)
+        if not isinstance(value, str) or not grammar.fullmatch(value):
+            self.fail(name, "not of the prescribed form")
+        return value
+
+    def free_text(self, name: str, *, limit: int) -> str:
+        """Return a string of at most `limit` characters without control characters other than line feeds and tabs."""
+        value = self._take(name)
+        if not isinstance(value, str):
+            self.fail(name, "not a string")
+        if len(value) > limit:
+            self.fail(name, f"longer than {limit} characters")
+        _require_clean(value, self._document, self._where + name)
+        return value
+
+    def digest(self, name: str) -> Digest:
+        """Return a SHA-256 in lower-case hexadecimal."""
+        return Digest(self.text(name, DIGEST))
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """Return an integer from `low` to `high`, both included."""
+        value = self._take(name)
+        # bool is a subclass of int, and `true` is not a number.
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.fail(name, "not an integer")
+        if not low <= value <= high:
+            self.fail(name, f"not between {low} and {high}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        value = self._take(name)
+        if not isinstance(value, bool):
+            self.fail(name, "not true or false")
+        return value
+
+    def inner(self, name: str) -> Fields:
+        """Return a nested object."""
+        value = self._take(name)
+        if not isinstance(value, dict):
+            self.fail(name, "not an object")
+        return Fields(value, self._document, f"{self._where}{name}.")
+
+    def objects(self, name: str, *, limit: int) -> Iterator[Fields]:
+        """Yield the objects of a list that holds at most `limit` of them."""
+        for number, value in enumerate(self._list(name, limit)):
+            if not isinstance(value, dict):
+                self.fail(f"{name}[{number}]", "not an object")
+            yield Fields(value, self._document, f"{self._where}{name}[{number}].")
+
+    def texts(self, name: str, grammar: re.Pattern[str], *, limit: int) -> tuple[str, ...]:
+        """Return a list of at most `limit` different strings that the grammar matches whole."""
+        values = []
+        for number, value in enumerate(self._list(name, limit)):
+            if not isinstance(value, str) or not grammar.fullmatch(value):
+                self.fail(f"{name}[{number}]", "not of the prescribed form")
+            values.append(value)
+        if len(set(values)) != len(values):
+            self.fail(name, "an entry stands twice")
+        return tuple(values)
+
+    def has(self, name: str) -> bool:
+        """Tell whether an optional field is there; `null` counts as absent."""
+        if name in self._table and self._table[name] is None:
+            self._taken.add(name)
+            return False
+        return name in self._table
+
+    def names(self) -> tuple[str, ...]:
+        """Return the object's keys, for objects that are maps."""
+        return tuple(self._table)
+
+    def done(self) -> None:
+        """Refuse whatever was not asked for."""
+        for name in self._table:
+            if name not in self._taken:
+                self.fail(name, "unknown field")
+
+    def fail(self, name: str, problem: str) -> NoReturn:
+        """Raise the error of this document for one of this object's fields."""
+        raise MalformedError(document=self._document, field=f"{self._where}{name}", problem=problem)
+
+    def _take(self, name: str) -> Json:
+        if name not in self._table:
+            self.fail(name, "missing")
+        self._taken.add(name)
+        return self._table[name]
+
+    def _list(self, name: str, limit: int) -> list[Json]:
+        value = self._take(name)
+        if not isinstance(value, list):
+            self.fail(name, "not a list")
+        if len(value) > limit:
+            self.fail(name, f"more than {limit} entries")
+        return value
+
+
+def _depth(raw: bytes) -> int:
+    """Return how deep brackets nest outside strings, before a recursive parser sees them."""
+    depth = deepest = 0
+    for token in _STRING_OR_BRACKET.finditer(raw):
+        first = token[0][0]
+        if first in _OPENING:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first != _QUOTE:
+            depth -= 1
+    return deepest
+
+
+def _require_clean(text: str, document: str, field: str) -> None:
+    if any((char < " " and char not in "\n\t") or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in text):
+        raise MalformedError(document=document, field=field, problem="contains control characters")

@@ -1,0 +1,1 @@
+"""One module for each boot loader, all behind `device.ports.BootLoader`."""

@@ -1,0 +1,128 @@
+"""What the agent needs from a machine; one real and one simulated object stand behind each Protocol.
+
+Fake and real pass one contract test. They are joined in one place a side: `device.board` and `simulate.bench`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from usbupdate.core.receipt import Draft, Event, MediumFacts
+    from usbupdate.core.words import BootId, ReceiptId, Slot, SlotClass
+
+
+class Tried(StrEnum):
+    """Whether a boot loader has tried a slot since it was last marked active."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class BootLoader(Protocol):
+    """The boot loader's memory of slots. Every method raises `BootLoaderError` when it cannot do what it promises.
+
+    Source: design, section 6.
+    """
+
+    def booted(self) -> Slot:
+        """Return the slot that is running."""
+
+    def mark_good(self, slot: Slot) -> None:
+        """Make the slot choosable with all its tries; the order stays."""
+
+    def mark_bad(self, slot: Slot) -> None:
+        """Make the slot one that is not chosen; reads back, and raises if it could still be chosen."""
+
+    def mark_active(self, slot: Slot) -> None:
+        """Make the slot the first in order, with its tries."""
+
+    def was_tried(self, slot: Slot) -> Tried:
+        """Tell whether the slot was tried: yes only if it can be chosen and some of its tries are used."""
+
+
+class SlotImage(Protocol):
+    """One block device of a slot, or a file that stands for one, open for one installation.
+
+    Every method raises `SlotError` when the device fails.
+    """
+
+    @property
+    def size(self) -> int:
+        """The capacity in bytes."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return exactly `size` bytes."""
+
+    def write_at(self, offset: int, contents: bytes) -> None:
+        """Write all of `contents`; not durable before `sync`."""
+
+    def sync(self) -> None:
+        """Make durable what was written."""
+
+    def drop_cache(self) -> None:
+        """Make the next reads come from the device and not from memory, as far as the system allows."""
+
+    def close(self) -> None:
+        """Release the device."""
+
+
+class Slots(Protocol):
+    """The device's slots."""
+
+    def classes(self) -> tuple[SlotClass, ...]:
+        """Return the slot classes, which are the same for both slots."""
+
+    def capacity(self, slot: Slot) -> Mapping[SlotClass, int]:
+        """Return the size in bytes of each block device of a slot."""
+
+    def open(self, slot: Slot) -> Mapping[SlotClass, SlotImage]:
+        """Open every block device of a slot for reading and writing, exclusively; raises `SlotError`."""
+
+
+class Clock(Protocol):
+    """Time as this device knows it; whether it is to be believed is decided in `core.trust`."""
+
+    def boot_id(self) -> BootId:
+        """Return what names this boot and no other."""
+
+    def monotonic_ms(self) -> int:
+        """Return the milliseconds since the start of this boot."""
+
+    def utc(self) -> datetime:
+        """Return what the system clock says, aware and in UTC."""
+
+
+class Ledger(Protocol):
+    """The device's chained receipts; appending is durable, and idempotent by id."""
+
+    def append(self, draft: Draft) -> None:
+        """Sign and append a receipt unless one with this id is there; raises `LedgerError`, having appended nothing."""
+
+    def holds(self, receipt: ReceiptId) -> bool:
+        """Tell whether a receipt with this id is there."""
+
+    def count(self) -> int:
+        """Return how many receipts there are."""
+
+    def last_event(self) -> Event | None:
+        """Return what the newest receipt reports."""
+
+
+class Rebooter(Protocol):
+    """Asks the machine to restart."""
+
+    def reboot(self) -> None:
+        """Ask for a restart at once; the call may return before the machine goes down."""
+
+
+class MediumIdentity(Protocol):
+    """What is known of the stick besides its files."""
+
+    def facts(self) -> MediumFacts:
+        """Return the hints for the receipt."""

@@ -1,0 +1,342 @@
+"""Everything that can go wrong, as one tree.
+
+A leaf says in `says` what is wrong (a template over its own fields) and in `hint` what to do; its exit code is documented in
+docs/exit-codes.md, which is made from this tree. Its `reason`, made from the name of the class, is what a receipt carries.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What a command tells the shell; each has one meaning for all commands."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    INPUT = 3
+    REJECTED = 10
+    REFUSED = 11
+    FAILED = 12
+    ROLLED_BACK = 13
+    MEDIUM = 14
+    NOTHING_ON_TRIAL = 15
+    BUSY = 16
+    NOT_READY = 17
+    BOOT_LOADER = 18
+    UNSIGNED = 20
+    STICK_FULL = 21
+    STICK_WRITE = 22
+    KEY = 23
+    OFFICE = 24
+    EXPIRES_SOON = 25
+    EVIDENCE_BROKEN = 30
+    NOT_ENROLLED = 31
+    DEMO = 40
+    STOPPED = 130
+
+
+EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "Done, or there was nothing to do.",
+    ExitCode.INTERNAL: "A defect of usbupdate itself; please report it.",
+    ExitCode.USAGE: "The command line does not fit the command.",
+    ExitCode.INPUT: "A file, folder or value that was given cannot be used.",
+    ExitCode.REJECTED: "Rejected: verification said no. Nothing unverified was written.",
+    ExitCode.REFUSED: "Refused: genuine, but policy said no. Nothing was changed.",
+    ExitCode.FAILED: "The installation failed on the device's side. The running system is untouched.",
+    ExitCode.ROLLED_BACK: "The new release did not pass its trial; the device is back on the old one.",
+    ExitCode.MEDIUM: "The stick could not be read or was removed.",
+    ExitCode.NOTHING_ON_TRIAL: "The command speaks of a trial, and nothing is on trial.",
+    ExitCode.BUSY: "Another update is under way or on trial.",
+    ExitCode.NOT_READY: "The device may not install: key, root, configuration, marker or state is missing or unreadable.",
+    ExitCode.BOOT_LOADER: "The boot loader's environment could not be read or written.",
+    ExitCode.UNSIGNED: "Something is not signed by enough people yet.",
+    ExitCode.STICK_FULL: "The stick is too small.",
+    ExitCode.STICK_WRITE: "The stick did not keep what was written to it.",
+    ExitCode.KEY: "A key could not be read, used or made.",
+    ExitCode.OFFICE: "The repository is not in a state that allows this.",
+    ExitCode.EXPIRES_SOON: "Signed metadata ends within the margin.",
+    ExitCode.EVIDENCE_BROKEN: "The evidence contradicts itself, is incomplete or was changed.",
+    ExitCode.NOT_ENROLLED: "The evidence is consistent, but a device's key is not enrolled.",
+    ExitCode.DEMO: "The demonstration found one of its own claims untrue.",
+    ExitCode.STOPPED: "Stopped by a person (Ctrl-C).",
+}
+
+
+class UsbupdateError(Exception):
+    """The root of the tree; only leaves are raised."""
+
+    exit_code: ClassVar[ExitCode]
+    says: ClassVar[str]
+    hint: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.says.format_map({name: _printable(value) for name, value in vars(self).items()})
+
+    @property
+    def reason(self) -> str:
+        """The reason code for receipts: the class's name in kebab case, without `Error`."""
+        return reason_of(type(self))
+
+
+def reason_of(leaf: type[UsbupdateError]) -> str:
+    """Return the reason code of a class of the tree, such as `stick-full` for `StickFullError`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", leaf.__name__.removesuffix("Error")).lower()
+
+
+def leaves(branch: type[UsbupdateError] = UsbupdateError) -> list[type[UsbupdateError]]:
+    """Return every class under `branch` that can be raised, in the order of their definition."""
+    children = branch.__subclasses__()
+    if not children:
+        return [branch]
+    return [leaf for child in children for leaf in leaves(child)]
+
+
+def _printable(value: object) -> str:
+    """Values may come from a stick: no control characters, no line breaks, no more than 300 characters."""
+    text = str(value)
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:300])
+
+
+# --- What a person gave us -------------------------------------------------------------------------------------------
+
+
+class InputError(UsbupdateError):
+    """Something given on the command line or in a file of the person's own cannot be used."""
+
+    exit_code = ExitCode.INPUT
+
+
+@dataclass(eq=False)
+class UnusableFileError(InputError):
+    """A file or folder that a person named cannot be read or written."""
+
+    path: str
+    problem: str
+    says = "{path} cannot be used: {problem}."
+    hint = "Check the path and its permissions, then run the command again."
+
+
+@dataclass(eq=False)
+class UnusableValueError(InputError):
+    """A value that a person gave is outside what the command takes."""
+
+    what: str
+    value: str
+    problem: str
+    says = "{what} '{value}' cannot be used: {problem}."
+    hint = "Give a value of the documented form."
+
+
+# --- Verification said no --------------------------------------------------------------------------------------------
+
+
+class RejectedError(UsbupdateError):
+    """What lies on the stick is not what somebody signed."""
+
+    exit_code = ExitCode.REJECTED
+    hint = "Do not use this stick again. Ask the release office for a newly written one."
+
+
+@dataclass(eq=False)
+class MalformedError(RejectedError):
+    """A document does not have the form that its format prescribes."""
+
+    document: str
+    field: str
+    problem: str
+    says = "The {document} is malformed: {field}: {problem}."
+
+
+@dataclass(eq=False)
+class MediumFileMissingError(RejectedError):
+    """A file that signed data promise is not on the stick."""
+
+    name: str
+    says = "The stick lacks the file {name}."
+
+
+@dataclass(eq=False)
+class MediumFileKindError(RejectedError):
+    """A name on the stick is not an ordinary file or folder: a link, a FIFO, a device."""
+
+    name: str
+    says = "{name} on the stick is not an ordinary file."
+
+
+@dataclass(eq=False)
+class MediumFileSizeError(RejectedError):
+    """A file on the stick has another size than is allowed or was signed."""
+
+    name: str
+    size: int
+    allowed: int
+    says = "{name} on the stick has {size} bytes where {allowed} are allowed."
+
+
+@dataclass(eq=False)
+class FoldingNamesError(RejectedError):
+    """Two names on the stick are one name to a file system that ignores case."""
+
+    first: str
+    second: str
+    says = "The stick holds both {first} and {second}, which are one name to some file systems."
+
+
+@dataclass(eq=False)
+class TooManyNamesError(RejectedError):
+    """A folder on the stick holds more names than any stick of ours."""
+
+    name: str
+    allowed: int
+    says = "The folder {name} on the stick holds more than {allowed} names."
+
+
+@dataclass(eq=False)
+class FileDigestError(RejectedError):
+    """A whole file on the stick is not the one whose digest was signed."""
+
+    name: str
+    says = "{name} on the stick is not the file that was signed."
+
+
+@dataclass(eq=False)
+class StoredBytesDifferError(RejectedError):
+    """The stored bytes of a chunk are not the ones that were signed."""
+
+    chunk: int
+    says = "Chunk {chunk} on the stick is not the one that was signed."
+
+
+@dataclass(eq=False)
+class FrameBrokenError(RejectedError):
+    """The signed stored bytes of a chunk do not decompress to the announced size."""
+
+    chunk: int
+    says = "Chunk {chunk} does not decompress to its signed size."
+
+
+@dataclass(eq=False)
+class ContentsDifferError(RejectedError):
+    """A chunk decompresses to other bytes than the signed index says."""
+
+    chunk: int
+    says = "Chunk {chunk} decompresses to something other than the signed image."
+
+
+# --- Policy said no --------------------------------------------------------------------------------------------------
+
+
+class RefusedError(UsbupdateError):
+    """Genuine, but not for this device, or not now."""
+
+    exit_code = ExitCode.REFUSED
+
+
+@dataclass(eq=False)
+class NewerFormatError(RefusedError):
+    """A document has a format number that this version does not know."""
+
+    document: str
+    format: int
+    known: int
+    says = "The {document} has format {format}; this usbupdate knows up to {known}."
+    hint = "Install the intermediate release that brings a newer usbupdate first."
+
+
+# --- The stick as a thing --------------------------------------------------------------------------------------------
+
+
+class MediumError(UsbupdateError):
+    """The stick could not be read, which proves nothing about its contents."""
+
+    exit_code = ExitCode.MEDIUM
+
+
+@dataclass(eq=False)
+class MediumUnreadableError(MediumError):
+    """Reading from the stick failed."""
+
+    name: str
+    problem: str
+    says = "{name} could not be read from the stick: {problem}."
+    hint = "Put the stick in again; if it happens twice, use another stick."
+
+
+# --- The device ------------------------------------------------------------------------------------------------------
+
+
+class SlotError(UsbupdateError):
+    """A slot's block device failed; the running system is untouched."""
+
+    exit_code = ExitCode.FAILED
+
+
+@dataclass(eq=False)
+class SlotReadError(SlotError):
+    """Reading from a slot failed."""
+
+    slot_class: str
+    problem: str
+    says = "The other slot's {slot_class} could not be read: {problem}."
+    hint = "The device's storage may be failing; have it looked at before the next update."
+
+
+@dataclass(eq=False)
+class SlotWriteError(SlotError):
+    """Writing to a slot failed."""
+
+    slot_class: str
+    problem: str
+    says = "The other slot's {slot_class} could not be written: {problem}."
+    hint = "The device's storage may be failing; have it looked at before the next update."
+
+
+@dataclass(eq=False)
+class ReadBackError(SlotError):
+    """What was read back from a slot is not what was written."""
+
+    slot_class: str
+    chunk: int
+    says = "The other slot's {slot_class} did not keep chunk {chunk}."
+    hint = "The device's storage may be failing; have it looked at before the next update."
+
+
+@dataclass(eq=False)
+class SlotUnusableError(SlotError):
+    """A slot's block device is missing, mounted, in use, or not one of the device's own."""
+
+    path: str
+    problem: str
+    says = "The slot device {path} cannot be used: {problem}."
+    hint = "Run 'usbupdate device check' and mend what it names."
+
+
+@dataclass(eq=False)
+class BootLoaderError(UsbupdateError):
+    """The boot loader's environment could not be read, written, or did not take what was written."""
+
+    problem: str
+    exit_code = ExitCode.BOOT_LOADER
+    says = "The boot loader's environment failed: {problem}."
+    hint = "Run 'usbupdate device check'; the running system goes on."
+
+
+@dataclass(eq=False)
+class LedgerError(UsbupdateError):
+    """A receipt could not be appended to the ledger; it is kept in the state file."""
+
+    problem: str
+    exit_code = ExitCode.NOT_READY
+    says = "The ledger failed: {problem}."
+    hint = "Free space on the state partition; nothing is installed until receipts can be written."
+
+
+class NotReadyError(UsbupdateError):
+    """Fail closed: something without which nothing may be installed is missing or unreadable."""
+
+    exit_code = ExitCode.NOT_READY

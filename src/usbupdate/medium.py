@@ -1,0 +1,153 @@
+"""The only way in which files on a stick are opened: beneath the mount, through no link, ordinary files only, size first.
+
+Used by every side: the device, the office reading back what it wrote, and the auditor. Works on Windows and macOS too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from usbupdate.core.layout import NAMES_MAX, MediumPath, shown
+from usbupdate.errors import (
+    MediumFileKindError,
+    MediumFileMissingError,
+    MediumFileSizeError,
+    MediumUnreadableError,
+    TooManyNamesError,
+    UsbupdateError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BENEATH: Final = os.open in os.supports_dir_fd and os.stat in os.supports_follow_symlinks
+# O_NONBLOCK: opening a FIFO must not wait for somebody to write into it.
+_OPEN_FILE: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NOCTTY", 0)
+)
+_OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
+
+
+class DirectoryMedium:
+    """A stick that is mounted at, or was copied to, a directory. Implements `core.layout.MediumReader`."""
+
+    def __init__(self, mount: Path) -> None:
+        self.mount = mount
+
+    def read(self, path: MediumPath, limit: int) -> bytes:
+        """Return the whole of a file that has at most `limit` bytes; see `MediumReader`."""
+        with _translated(path), self._opened(path) as (descriptor, size):
+            if size > limit:
+                raise MediumFileSizeError(name=shown(path), size=size, allowed=limit)
+            # One byte more than announced: a file that grows while it is read is not believed.
+            contents = _read_up_to(descriptor, size + 1)
+            if len(contents) != size:
+                raise MediumFileSizeError(name=shown(path), size=len(contents), allowed=size)
+            return contents
+
+    def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
+        """Return exactly `size` bytes from `offset`; see `MediumReader`."""
+        with _translated(path), self._opened(path) as (descriptor, file_size):
+            if file_size < offset + size:
+                raise MediumFileSizeError(name=shown(path), size=file_size, allowed=offset + size)
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            contents = _read_up_to(descriptor, size)
+            if len(contents) != size:
+                raise MediumFileSizeError(name=shown(path), size=offset + len(contents), allowed=offset + size)
+            return contents
+
+    def size(self, path: MediumPath) -> int:
+        """Return a file's size in bytes; see `MediumReader`."""
+        with _translated(path), self._opened(path) as (_, size):
+            return size
+
+    def names(self, path: MediumPath) -> tuple[str, ...]:
+        """Return the names in a folder, sorted; see `MediumReader`."""
+        with _translated(path), self._folder(path) as folder:
+            names = []
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    names.append(entry.name)
+                    if len(names) > NAMES_MAX:
+                        raise TooManyNamesError(name=shown(path) or "of the stick itself", allowed=NAMES_MAX)
+            return tuple(sorted(names))
+
+    @contextmanager
+    def _opened(self, path: MediumPath) -> Iterator[tuple[int, int]]:
+        """Yield a descriptor of an ordinary file and its size."""
+        with self._folder(path[:-1]) as folder:
+            if isinstance(folder, int):
+                descriptor = os.open(path[-1], _OPEN_FILE, dir_fd=folder)
+            else:
+                file = folder / path[-1]
+                _require_kind(file.lstat().st_mode, stat.S_IFREG, path)
+                descriptor = os.open(file, _OPEN_FILE)
+        try:
+            found = os.fstat(descriptor)
+            _require_kind(found.st_mode, stat.S_IFREG, path)
+            yield descriptor, found.st_size
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _folder(self, path: MediumPath) -> Iterator[int | Path]:
+        """Yield a descriptor of a folder, reached without following a link; a plain path where the system has none."""
+        if not _BENEATH:
+            folder = self.mount
+            for number, name in enumerate(path):
+                folder /= name
+                _require_kind(folder.lstat().st_mode, stat.S_IFDIR, path[: number + 1])
+            yield folder
+            return
+        # The mount itself is the caller's word and may be reached through links.
+        descriptor = os.open(self.mount, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            for name in path:
+                inner = os.open(name, _OPEN_FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _translated(path: MediumPath) -> Iterator[None]:
+    """Turn what the system says into what it means for the stick."""
+    name = shown(path) or "the stick"
+    try:
+        yield
+    except UsbupdateError:
+        raise
+    except FileNotFoundError as error:
+        raise MediumFileMissingError(name=name) from error
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
+            raise MediumFileKindError(name=name) from error
+        raise MediumUnreadableError(name=name, problem=error.strerror or type(error).__name__) from error
+
+
+def _require_kind(mode: int, kind: int, path: MediumPath) -> None:
+    if stat.S_IFMT(mode) != kind:
+        raise MediumFileKindError(name=shown(path))
+
+
+def _read_up_to(descriptor: int, size: int) -> bytes:
+    parts = []
+    while size > 0:
+        part = os.read(descriptor, min(size, 8 << 20))
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
