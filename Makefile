@@ -1,0 +1,71 @@
+# Everything a developer or a build machine runs. On a fresh Debian 12 with git, make and python3: `make demo`, `make test`.
+#
+# The virtual environment is made once and again only when pyproject.toml changes. Packages come from wherever this machine's
+# pip is configured to look; nothing here names a registry.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-from-pyproject
+TESTS ?= tests
+PYTEST_FLAGS ?= -q
+
+# mke2fs lives in /usr/sbin, which is not on a user's PATH everywhere.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help install demo test check format lint types unit property attack power e2e long bench fix docs-check clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make the virtual environment, if it is not there yet
+
+$(STAMP): pyproject.toml .ci/prepare
+	@PYTHON="$(PYTHON)" .ci/prepare
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "Installing usbupdate and its tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the whole job on simulated devices, every claim checked
+	@$(BIN)/usbupdate demo
+
+test: check docs-check ## everything that must pass
+
+check: format lint types ## format, lint, types, tests
+	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+format: $(STAMP)
+	@$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+unit property attack power e2e: $(STAMP)
+	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/$@
+
+long: $(STAMP) ## the property tests with many more examples
+	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) --hypothesis-profile=long tests/property
+
+bench: $(STAMP) ## the measurements that the documents quote
+	@for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "$$script"; $(BIN)/python "$$script"; done
+
+fix: $(STAMP) ## mend format, lint and generated documents where a tool can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix . || true
+	@$(BIN)/python docs/make_exit_codes.py
+
+docs-check: $(STAMP) ## generated documents are current, links lead somewhere
+	@$(BIN)/python docs/make_exit_codes.py --check
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit/test_docs.py
+
+clean: ## remove everything that is made here
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""Make docs/exit-codes.md from the tree of errors; with `--check`, only say whether it is current."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from usbupdate.errors import EXIT_CODE_MEANINGS, ExitCode, leaves, reason_of
+
+PAGE = Path(__file__).with_name("exit-codes.md")
+
+HEAD = """\
+# Exit codes
+
+Made by `docs/make_exit_codes.py` from `src/usbupdate/errors.py`; change it there and run `make fix`.
+
+Every command ends with one of these, and each has one meaning for all commands. An error is two sentences on standard error:
+what is wrong, and what to do. The *reason* is the code that stands in receipts and in `--json` output.
+
+| code | meaning |
+|---:|---|
+"""
+
+
+def page() -> str:
+    """Return the page as it should be."""
+    parts = [HEAD]
+    parts += [f"| {code.value} | {EXIT_CODE_MEANINGS[code]} |\n" for code in sorted(ExitCode)]
+    parts.append("\n## Reasons\n")
+    for code in sorted(ExitCode):
+        members = [leaf for leaf in leaves() if leaf.exit_code is code]
+        if not members:
+            continue
+        parts.append(f"\n### {code.value}: {EXIT_CODE_MEANINGS[code]}\n\n")
+        parts.append("| reason | what is wrong | what to do |\n|---|---|---|\n")
+        parts += [
+            f"| `{reason_of(leaf)}` | {_cell(leaf.says)} | {_cell(leaf.hint)} |\n" for leaf in sorted(members, key=reason_of)
+        ]
+    return "".join(parts)
+
+
+def _cell(sentence: str) -> str:
+    """Fields stand in braces in the tree; a reader of Markdown sees them as names in italics."""
+    return sentence.replace("|", "\\|").replace("{", "*").replace("}", "*")
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not current")
+    if not parser.parse_args().check:
+        PAGE.write_text(page(), encoding="utf-8")
+        return 0
+    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
+        return 0
+    sys.stderr.write(f"{PAGE} is not current. Run: make fix\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
