@@ -36,6 +36,7 @@ _OPEN_FILE: Final = (
     | getattr(os, "O_NOCTTY", 0)
 )
 _OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
+_NOT_IN_NAMES: Final = frozenset("/\\:\0")
 
 
 class DirectoryMedium:
@@ -125,11 +126,17 @@ class DirectoryMedium:
 def _translated(path: MediumPath) -> Iterator[None]:
     """Turn what the system says into what it means for the stick."""
     name = shown(path) or "the stick"
+    # A path is names, not text: whoever passes on a name from a document must not be able to climb out of the mount with it.
+    if any(each in {"", ".", ".."} or not _NOT_IN_NAMES.isdisjoint(each) for each in path):
+        raise MediumFileKindError(name=name)
     try:
         yield
     except UsbupdateError:
         raise
     except FileNotFoundError as error:
+        raise MediumFileMissingError(name=name) from error
+    except UnicodeEncodeError as error:
+        # A name in a document that no file system can hold.
         raise MediumFileMissingError(name=name) from error
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EMLINK}:

@@ -21,7 +21,8 @@ DEPTH_MAX: Final = 16
 _INTEGER_DIGITS_MAX: Final = 17
 _OPENING: Final = frozenset(b"[{")
 _QUOTE: Final = 0x22
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+# A string without an end is taken to the end: looking for another beginning inside it would cost quadratic time.
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 
