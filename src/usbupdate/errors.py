@@ -340,3 +340,76 @@ class NotReadyError(UsbupdateError):
     """Fail closed: something without which nothing may be installed is missing or unreadable."""
 
     exit_code = ExitCode.NOT_READY
+
+
+# --- Policy ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class ForeignStickError(RefusedError):
+    """The stick holds nothing of ours."""
+
+    says = "The stick has no folder 'usbupdate': it was not written by 'usbupdate stick write'."
+    hint = "Ask the release office for an update stick."
+
+
+@dataclass(eq=False)
+class OlderStickError(RefusedError):
+    """The device knows newer metadata than the stick, and none of the stick's bundles is offered any more."""
+
+    newer: str
+    says = "The stick is older than what this device knows ({newer}), and its bundles are no longer offered."
+    hint = "Ask the release office for a newly written stick."
+
+
+@dataclass(eq=False)
+class WrongCompatibleError(RefusedError):
+    """The bundle is for other hardware."""
+
+    bundle: str
+    compatible: str
+    says = "The bundle {bundle} is not for this hardware ({compatible})."
+    hint = "Use the stick that was written for this kind of device."
+
+
+@dataclass(eq=False)
+class OtherDevicesError(RefusedError):
+    """The bundle names devices or groups, and this one is not among them."""
+
+    bundle: str
+    device: str
+    says = "The bundle {bundle} is for other devices than {device}."
+    hint = "Use the stick that was written for this device, or ask the release office."
+
+
+@dataclass(eq=False)
+class SteppingStoneError(RefusedError):
+    """The bundle can only be installed from a newer release than the one that runs."""
+
+    bundle: str
+    needed: int
+    running: int
+    says = "The bundle {bundle} needs sequence {needed} or higher to start from; this device runs {running}."
+    hint = "Put the release in between on the stick too; the device takes one after the other."
+
+
+@dataclass(eq=False)
+class OlderSequenceError(RefusedError):
+    """The bundle is older than what the device runs or has committed before."""
+
+    bundle: str
+    sequence: int
+    floor: int
+    says = "The bundle {bundle} has sequence {sequence}; this device takes only sequences above {floor}."
+    hint = "Nothing is wrong with the device. Use a stick with a newer release."
+
+
+@dataclass(eq=False)
+class TriedBeforeError(RefusedError):
+    """The bundle was tried on this device, and trying again is not this stick's to decide."""
+
+    bundle: str
+    outcome: str
+    attempts: int
+    says = "The bundle {bundle} was tried {attempts} time(s) on this device; the last outcome was: {outcome}."
+    hint = "Use a newer release, or let a person run 'usbupdate device install'."

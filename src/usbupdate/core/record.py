@@ -118,7 +118,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The device runs in a slot that it must not run and is to reboot; `tries` counts the boots that began so, from 1."""
+    """The device runs in a slot that it must not run and is to reboot; `tries` counts the boots that began so."""
 
     boot_id: BootId
     tries: int

@@ -5,23 +5,15 @@ Fake and real pass one contract test. They are joined in one place a side: `devi
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from usbupdate.core.lifecycle import Tried
     from usbupdate.core.receipt import Draft, Event, MediumFacts
     from usbupdate.core.words import BootId, ReceiptId, Slot, SlotClass
-
-
-class Tried(StrEnum):
-    """Whether a boot loader has tried a slot since it was last marked active."""
-
-    YES = "yes"
-    NO = "no"
-    UNKNOWN = "unknown"
 
 
 class BootLoader(Protocol):

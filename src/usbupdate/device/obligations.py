@@ -1,0 +1,314 @@
+"""Does what the lifecycle says is owed, one idempotent action after the other, until the device is at rest or must wait.
+
+The record is saved before each action; a restart at any point finds its way from there. Nothing here imports tuf, cryptography
+or typer: boot confirmation must work when everything else is broken.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from usbupdate.core import lifecycle
+from usbupdate.core.receipt import CheckResult, Draft, Event, Problem
+from usbupdate.core.record import (
+    Activating,
+    Attempt,
+    Committing,
+    Condemning,
+    DeviceRecord,
+    Idle,
+    Installing,
+    Leaving,
+    Ready,
+    Recording,
+    Trial,
+)
+from usbupdate.errors import BootLoaderError, LedgerError, MediumError, RejectedError, UsbupdateError
+
+if TYPE_CHECKING:
+    from usbupdate.core.lifecycle import Boot
+    from usbupdate.core.receipt import Check, Moment, Traffic
+    from usbupdate.device.ports import BootLoader, Ledger, Rebooter
+
+
+class Rest(Enum):
+    """Why the agent has nothing more to do for now."""
+
+    IDLE = auto()
+    """At rest in the committed slot; offers are welcome."""
+    DEGRADED = auto()
+    """At rest, but offers are refused until the next start: the boot loader or the ledger failed, or the device is stuck."""
+    WAITING = auto()
+    """Installed; the reboot waits for its gate or a person."""
+    REBOOTING = auto()
+    """A restart was asked for."""
+
+
+class Store(Protocol):
+    """Where the record lives."""
+
+    def save(self, record: DeviceRecord) -> None:
+        """Replace the record durably and in one step."""
+
+
+class Judge(Protocol):
+    """Runs the checks of a trial."""
+
+    def judge(self) -> tuple[Check, ...]:
+        """Return every check's result; what fails or runs late is a result, not an exception."""
+
+
+class Gate(Protocol):
+    """Says whether the device may restart now."""
+
+    def is_open(self) -> bool:
+        """Tell whether a restart is allowed now."""
+
+
+class Blanks(Protocol):
+    """Makes empty drafts: an id of their own, this moment, this device's way of telling time."""
+
+    def blank(self) -> Draft:
+        """Return a new draft."""
+
+
+@dataclass(slots=True)
+class Ports:
+    """What the obligations need from the machine."""
+
+    store: Store
+    loader: BootLoader
+    ledger: Ledger
+    judge: Judge
+    reboot_gate: Gate
+    rebooter: Rebooter
+    blanks: Blanks
+
+
+class Installation(Protocol):
+    """Writes and reads back the slot of one attempt."""
+
+    def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
+        """Install, and return what it moved; raises `SlotError`, or `MediumError` or `RejectedError` for the stick's fault."""
+
+
+class Progressed(Protocol):
+    """Called once, after the first chunk that was newly verified and written is durable."""
+
+    def __call__(self) -> None:
+        """Remember it."""
+
+
+class Obligations:
+    """The agent's inner loop over one record.
+
+    `start` comes first, once. Between calls, `record` is what is saved.
+    """
+
+    def __init__(self, record: DeviceRecord, boot: Boot, ports: Ports) -> None:
+        self.record = record
+        self.boot = boot
+        self.loader_problem: BootLoaderError | None = None
+        self.ledger_problem: LedgerError | None = None
+        self._ports = ports
+        self._is_blessed = False
+
+    def start(self) -> Rest:
+        """Confirm the committed slot, work out what is owed after a restart, and do it."""
+        self._bless()
+        self._save(lifecycle.resumed(self.record, self.boot, self._ports.loader.was_tried, self._moment()))
+        return self.settle()
+
+    def settle(self) -> Rest:
+        """Do what is owed until the device is at rest, waits or restarts."""
+        while True:
+            rest = self._step()
+            if rest is not None:
+                return rest
+
+    def install(self, attempt: Attempt, installation: Installation) -> UsbupdateError | None:
+        """Install an attempt into its slot, which becomes Ready, or Condemning with the error that is returned.
+
+        Call `settle` afterwards.
+        """
+        self._save(lifecycle.begun(self.record, attempt))
+        try:
+            if lifecycle.may_condemn(self.record, attempt.slot):
+                self._ports.loader.mark_bad(attempt.slot)
+        except BootLoaderError as error:
+            self._condemn(Event.LOADER_FAILED, error)
+            return error
+        started_ms = self._moment().monotonic_ms
+        try:
+            traffic = installation.run(attempt, lambda: self._save(lifecycle.progressed(self.record)))
+        except UsbupdateError as error:
+            self._condemn(fault_of(error), error)
+            return error
+        self._save(lifecycle.installed(self.record, traffic, self._moment().monotonic_ms - started_ms))
+        return None
+
+    def activate(self) -> Rest:
+        """Let an installed release go without its gate: a person asked for it."""
+        self._save(lifecycle.released(self.record, self.boot))
+        return self.settle()
+
+    def withdraw(self, problem: Problem) -> Rest:
+        """Give the present attempt up: a person asked for it."""
+        self._save(lifecycle.condemned(self.record, Event.WITHDRAWN, problem, self._moment()))
+        return self.settle()
+
+    def confirm(self) -> Rest:
+        """Commit what is on trial without waiting for its checks: a person asked for it."""
+        self._save(lifecycle.passed(self.record, ()))
+        return self.settle()
+
+    def append(self, draft: Draft) -> None:
+        """Append a receipt that is no attempt's outcome, or keep it in the record until the ledger takes it."""
+        self._save(replace(self.record, pending=(*self.record.pending, draft)))
+        self._flush()
+
+    def _step(self) -> Rest | None:
+        state = self.record.state
+        match state:
+            case Idle():
+                return self._idle(state)
+            case Installing():
+                message = "an install is resumed by a restart only"
+                raise AssertionError(message)
+            case Ready():
+                if not self._ports.reboot_gate.is_open():
+                    return Rest.WAITING
+                self._save(lifecycle.released(self.record, self.boot))
+            case Activating(attempt):
+                return self._activating(attempt)
+            case Trial():
+                self._trial()
+            case Committing(attempt):
+                self._committing(attempt)
+            case Condemning(attempt):
+                self._condemning(attempt)
+            case Recording():
+                self._recording(state)
+            case Leaving():
+                return self._leaving()
+            case _:
+                assert_never(state)
+        return None
+
+    def _idle(self, state: Idle) -> Rest | None:
+        is_flushed = self._flush()
+        if self.boot.slot is not self.record.committed.slot and not state.stuck:
+            running = self.record.whole.get(self.boot.slot)
+            blank = self._ports.blanks.blank()
+            if running is None:
+                self._save(lifecycle.leaving(self.record, self.boot, blank))
+            else:
+                self._save(lifecycle.fallen_back(self.record, running, blank))
+            return None
+        # A device that fell back is committed to where it runs since a moment ago.
+        self._bless()
+        if state.stuck or not is_flushed or self.loader_problem is not None:
+            return Rest.DEGRADED
+        return Rest.IDLE
+
+    def _activating(self, attempt: Attempt) -> Rest | None:
+        try:
+            if self.boot.slot in self.record.whole:
+                self._ports.loader.mark_good(self.boot.slot)
+            self._ports.loader.mark_active(attempt.slot)
+        except BootLoaderError as error:
+            self._condemn(Event.LOADER_FAILED, error)
+            return None
+        self._ports.rebooter.reboot()
+        return Rest.REBOOTING
+
+    def _trial(self) -> None:
+        checks = self._ports.judge.judge()
+        failed = next((check for check in checks if check.result is not CheckResult.PASSED), None)
+        if failed is None:
+            self._save(lifecycle.passed(self.record, checks))
+            return
+        problem = Problem(failed.reason or "check-failed", f"The check {failed.name} {failed.result}.")
+        self._save(lifecycle.failed_checks(self.record, checks, problem, self._moment()))
+
+    def _committing(self, attempt: Attempt) -> None:
+        try:
+            self._ports.loader.mark_good(attempt.slot)
+        except BootLoaderError as error:
+            self._condemn(Event.ROLLED_BACK, error)
+            return
+        self._is_blessed = True
+        self._save(lifecycle.committed(self.record, self._moment()))
+
+    def _condemning(self, attempt: Attempt) -> None:
+        try:
+            if lifecycle.may_condemn(self.record, attempt.slot):
+                self._ports.loader.mark_bad(attempt.slot)
+        except BootLoaderError as error:
+            self._save(lifecycle.condemning_failed(self.record, problem_of(error)))
+            return
+        self._save(lifecycle.slot_condemned(self.record))
+
+    def _recording(self, owed: Recording) -> None:
+        try:
+            for draft in (*self.record.pending, owed.draft):
+                self._ports.ledger.append(draft)
+        except LedgerError as error:
+            self.ledger_problem = error
+            self._save(lifecycle.kept_pending(self.record, owed, self.boot))
+            return
+        self._save(lifecycle.recorded(self.record, owed, self.boot))
+
+    def _leaving(self) -> Rest | None:
+        self._save(lifecycle.leaving(self.record, self.boot, self._ports.blanks.blank()))
+        if not isinstance(self.record.state, Leaving):
+            return None
+        self._ports.rebooter.reboot()
+        return Rest.REBOOTING
+
+    def _flush(self) -> bool:
+        """Append what is pending; tell whether nothing is."""
+        try:
+            for draft in self.record.pending:
+                self._ports.ledger.append(draft)
+        except LedgerError as error:
+            self.ledger_problem = error
+            return False
+        self._save(lifecycle.pending_appended(self.record))
+        return True
+
+    def _bless(self) -> None:
+        """Mark the committed slot good when it is the one that runs; health never withholds this."""
+        is_due = self.boot.slot is self.record.committed.slot and self.record.is_committed_whole
+        if self._is_blessed or self.loader_problem is not None or not is_due:
+            return
+        try:
+            self._ports.loader.mark_good(self.boot.slot)
+            self._is_blessed = True
+        except BootLoaderError as error:
+            self.loader_problem = error
+
+    def _condemn(self, outcome: Event, error: UsbupdateError) -> None:
+        self._save(lifecycle.condemned(self.record, outcome, problem_of(error), self._moment()))
+
+    def _save(self, record: DeviceRecord) -> None:
+        if record != self.record:
+            self._ports.store.save(record)
+            self.record = record
+
+    def _moment(self) -> Moment:
+        return self._ports.blanks.blank().moment
+
+
+def problem_of(error: UsbupdateError) -> Problem:
+    """Return what a receipt says about an error."""
+    return Problem(error.reason, str(error))
+
+
+def fault_of(error: UsbupdateError) -> Event:
+    """Return the outcome of an install that an error ended: the stick's fault can be tried again, the slot's cannot."""
+    return Event.INTERRUPTED if isinstance(error, MediumError | RejectedError) else Event.FAILED
