@@ -133,12 +133,12 @@ def _translated(path: MediumPath) -> Iterator[None]:
         yield
     except UsbupdateError:
         raise
-    except FileNotFoundError as error:
-        raise MediumFileMissingError(name=name) from error
-    except UnicodeEncodeError as error:
-        # A name in a document that no file system can hold.
+    except (FileNotFoundError, UnicodeEncodeError) as error:
+        # The latter: a name in a document that no file can have.
         raise MediumFileMissingError(name=name) from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise MediumFileMissingError(name=name) from error
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
             raise MediumFileKindError(name=name) from error
         raise MediumUnreadableError(name=name, problem=error.strerror or type(error).__name__) from error

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import string
 from collections import Counter
 from pathlib import Path
@@ -23,7 +22,7 @@ EACH_LEAF = pytest.mark.parametrize("leaf", LEAVES, ids=reason_of)
 
 
 def _field_names(leaf: type[UsbupdateError]) -> set[str]:
-    return {field.name for field in dataclasses.fields(leaf)} if dataclasses.is_dataclass(leaf) else set()
+    return set(getattr(leaf, "__dataclass_fields__", ()))
 
 
 @EACH_LEAF

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from usbupdate.core.layout import MediumReader, require_no_folding_names
+from usbupdate.errors import MediumFileMissingError, MediumFileSizeError, UsbupdateError
+from usbupdate.medium import DirectoryMedium
+
+FILE = ("usbupdate", "metadata", "timestamp.json")
+
+
+@pytest.fixture
+def file(mount: Path) -> Path:
+    path = mount.joinpath(*FILE)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"0123456789")
+    return path
+
+
+def test_reads_a_whole_file_of_exactly_the_limit(file: Path, medium: DirectoryMedium) -> None:
+    assert medium.read(FILE, 10) == b"0123456789"
+    assert medium.size(FILE) == 10
+
+
+def test_reads_an_empty_file(file: Path, medium: DirectoryMedium) -> None:
+    file.write_bytes(b"")
+    assert medium.read(FILE, 0) == b""
+
+
+def test_reads_a_range_up_to_the_last_byte_and_not_beyond(file: Path, medium: DirectoryMedium) -> None:
+    assert medium.read_at(FILE, 0, 10) == b"0123456789"
+    assert medium.read_at(FILE, 7, 3) == b"789"
+    assert medium.read_at(FILE, 10, 0) == b""
+    with pytest.raises(MediumFileSizeError):
+        medium.read_at(FILE, 7, 4)
+    with pytest.raises(MediumFileSizeError):
+        medium.read_at(FILE, 11, 0)
+
+
+def test_missing_file_or_folder_is_named(mount: Path, medium: DirectoryMedium) -> None:
+    for path in (FILE, ("usbupdate",)):
+        with pytest.raises(MediumFileMissingError, match="/".join(path)):
+            medium.read(path, 10)
+    with pytest.raises(MediumFileMissingError):
+        medium.names(("usbupdate",))
+
+
+def test_missing_mount_is_an_error_of_the_tree(tmp_path: Path) -> None:
+    with pytest.raises(MediumFileMissingError):
+        DirectoryMedium(tmp_path / "gone").names(())
+
+
+def test_names_are_sorted_and_the_stick_itself_has_some(file: Path, mount: Path, medium: DirectoryMedium) -> None:
+    (mount / "aaa").mkdir()
+    (mount / "zzz.txt").touch()
+    assert medium.names(()) == ("aaa", "usbupdate", "zzz.txt")
+    assert medium.names(FILE[:-1]) == ("timestamp.json",)
+
+
+def test_a_mount_may_itself_be_reached_through_a_link(file: Path, mount: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(mount)
+    assert DirectoryMedium(link).read(FILE, 10) == b"0123456789"
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors in /proc")
+def test_no_descriptor_stays_open_whatever_happens(file: Path, mount: Path, medium: DirectoryMedium) -> None:
+    (mount / "usbupdate" / "link").symlink_to(file)
+    before = _open_descriptors()
+    for path in (FILE, ("usbupdate", "link"), ("usbupdate", "gone"), ("usbupdate", "metadata"), (*FILE, "below")):
+        with contextlib.suppress(UsbupdateError):
+            medium.read(path, 3)
+        with contextlib.suppress(UsbupdateError):
+            medium.read_at(path, 5, 50)
+        with contextlib.suppress(UsbupdateError):
+            medium.names(path)
+    assert _open_descriptors() == before
+
+
+def test_ordinary_stick_has_no_folding_names(file: Path, mount: Path, medium: DirectoryMedium) -> None:
+    (mount / "Photos").mkdir()
+    (mount / "PHOTOS").mkdir()
+    reader: MediumReader = medium
+    require_no_folding_names(reader)
