@@ -413,3 +413,143 @@ class TriedBeforeError(RefusedError):
     attempts: int
     says = "The bundle {bundle} was tried {attempts} time(s) on this device; the last outcome was: {outcome}."
     hint = "Use a newer release, or let a person run 'usbupdate device install'."
+
+
+# --- What fits into the slots ----------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class ImageTooLargeError(RefusedError):
+    """An image has more bytes than the slot's block device."""
+
+    slot_class: str
+    image_size: int
+    slot_size: int
+    says = "The image for {slot_class} has {image_size} bytes; the slot holds {slot_size}."
+    hint = "Ask the release office for a bundle that fits this device."
+
+
+@dataclass(eq=False)
+class SlotClassMissingError(RefusedError):
+    """The device has a slot class for which the bundle brings no image."""
+
+    slot_class: str
+    says = "The bundle has no image for {slot_class}, which this device needs."
+    hint = "Ask the release office for a bundle that holds an image for every slot class of this device."
+
+
+@dataclass(eq=False)
+class SlotClassUnknownError(RefusedError):
+    """The bundle brings an image for a slot class that the device does not have."""
+
+    slot_class: str
+    says = "The bundle holds an image for {slot_class}, for which this device has no place."
+    hint = "Ask the release office for the bundle that was made for this kind of device."
+
+
+# --- The device's surroundings ---------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class ConfigurationError(NotReadyError):
+    """The file that describes the model of the device is missing or says something that it may not."""
+
+    path: str
+    key: str
+    problem: str
+    says = "{path} cannot be used: {key}: {problem}."
+    hint = "Mend that line as the example in docs/ shows; until then nothing is installed."
+
+
+@dataclass(eq=False)
+class NotProvisionedError(NotReadyError):
+    """The device has no state, or provisioning was cut before its last step."""
+
+    path: str
+    says = "This device is not provisioned: {path} is missing."
+    hint = "Run 'usbupdate device provision'."
+
+
+@dataclass(eq=False)
+class UnitFileError(NotReadyError):
+    """The file that says which unit this is cannot be used."""
+
+    path: str
+    problem: str
+    says = "{path} cannot be used: {problem}."
+    hint = "Restore the file from a backup of the state partition; the id of a device is never made up anew."
+
+
+@dataclass(eq=False)
+class AlreadyProvisionedError(InputError):
+    """A device is provisioned once; its key and its receipts must not be replaced by accident."""
+
+    path: str
+    says = "This device is provisioned already: {path} exists."
+    hint = "To start anew, move the whole state folder away first; its receipts end there."
+
+
+class BusyError(UsbupdateError):
+    """Something else is at work on this device."""
+
+    exit_code = ExitCode.BUSY
+
+
+@dataclass(eq=False)
+class DeviceLockedError(BusyError):
+    """Another usbupdate command holds this device's lock."""
+
+    path: str
+    says = "Another usbupdate command is at work on this device ({path} is locked)."
+    hint = "Wait until it has ended, then run the command again."
+
+
+@dataclass(eq=False)
+class TwoSticksError(RefusedError):
+    """One disk carries the folder usbupdate on several partitions: which one is meant is not for us to guess."""
+
+    first: str
+    second: str
+    says = "Both {first} and {second} hold a folder usbupdate."
+    hint = "Use a stick with a single partition, newly written by the release office."
+
+
+@dataclass(eq=False)
+class MountedElsewhereError(RefusedError):
+    """Somebody else has the stick mounted and could change it while it is read."""
+
+    device: str
+    mount: str
+    says = "{device} is in use already: {mount}."
+    hint = "Unmount it there, or name that mount instead of the device, then try again."
+
+
+@dataclass(eq=False)
+class FileSystemNotAllowedError(RefusedError):
+    """The stick has a file system that this device's configuration does not allow."""
+
+    device: str
+    filesystem: str
+    allowed: str
+    says = "{device} holds {filesystem}; this device reads {allowed}."
+    hint = "Have the release office write the stick with a file system that the device allows."
+
+
+@dataclass(eq=False)
+class MountFailedError(MediumError):
+    """The kernel would not mount the stick."""
+
+    device: str
+    problem: str
+    says = "{device} could not be mounted: {problem}."
+    hint = "Put the stick in again; if it happens twice, use another stick."
+
+
+@dataclass(eq=False)
+class StickReadOnlyError(MediumError):
+    """The stick cannot be written to; what was meant for it stays on the device."""
+
+    name: str
+    problem: str
+    says = "{name} cannot be written to: {problem}."
+    hint = "The receipts are safe on the device and go out with the next stick; slide the write protection off."

@@ -1,0 +1,139 @@
+"""The only place where processes are started: no shell, no input, a bare environment, a time limit, bounded output.
+
+A process runs in a session of its own, and when it ends or its time is up, everything still in its group is killed. A child
+that makes itself a session of its own escapes that; the service's control group is what ends such a one.
+
+Source: design, section 8; idea: mkosi's `run.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+OUTPUT_MAX: Final = 16 << 10
+BARE_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "HOME": "/",
+    "LC_ALL": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+_READ_SIZE: Final = 64 << 10
+_REAP_S: Final = 5.0
+"""A killed process that hangs in the kernel, on a dying stick for one, is left behind after this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a process.
+
+    `exit_code` is minus the signal's number when a signal ended it, and None when its time was up; `output` is the end of what
+    it wrote to standard output and standard error together.
+    """
+
+    exit_code: int | None
+    output: bytes
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended in time and with exit code 0."""
+        return self.exit_code == 0
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not blank, or how it ended if there is none."""
+        lines = [line.strip() for line in self.output.decode("utf-8", errors="replace").splitlines() if line.strip()]
+        if lines:
+            return lines[-1]
+        return "no answer in time" if self.exit_code is None else f"exit code {self.exit_code}"
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout_s: float,
+    output_limit: int = OUTPUT_MAX,
+    environment: Mapping[str, str] = BARE_ENVIRONMENT,
+) -> Finished:
+    """Run a program to its end, or until its time is up, and leave nothing of its process group behind.
+
+    Args:
+        argv: the program and its arguments; a program without a slash is looked for in the environment's PATH.
+        timeout_s: seconds; then the whole process group is killed.
+        output_limit: how many of the last bytes of output are kept.
+        environment: all that the program gets.
+
+    Raises:
+        OSError: the program could not be started.
+    """
+    deadline = time.monotonic() + timeout_s
+    # The program is chosen by the configuration or by us, never by a stick, and no shell sees its arguments.
+    child = subprocess.Popen(  # noqa: S603  # the one door; see above
+        [os.fspath(each) for each in argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        env=dict(environment),
+        start_new_session=True,
+    )
+    try:
+        output, ended = _follow(child, deadline, output_limit)
+    finally:
+        # Not reaped yet, so the number of the group cannot have passed to anybody else.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_REAP_S)
+        if child.stdout is not None:
+            child.stdout.close()
+    return Finished(exit_code=child.returncode if ended else None, output=output)
+
+
+def _follow(child: subprocess.Popen[bytes], deadline: float, output_limit: int) -> tuple[bytes, bool]:
+    """Collect output until the child has ended or the deadline is reached; tell which.
+
+    The end of the output is not waited for: a grandchild may hold the pipe open for ever.
+    """
+    if child.stdout is None:
+        raise AssertionError
+    pipe = child.stdout.fileno()
+    os.set_blocking(pipe, False)
+    process = os.pidfd_open(child.pid)
+    kept = bytearray()
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            selector.register(process, selectors.EVENT_READ)
+            while (left_s := deadline - time.monotonic()) > 0:
+                ready = {key.fd for key, _ in selector.select(left_s)}
+                if pipe in ready and not _take(pipe, kept, output_limit):
+                    selector.unregister(pipe)
+                if process in ready:
+                    # What it wrote last is in the pipe; bounded, for a grandchild may write on.
+                    for _ in range(-(-output_limit // _READ_SIZE) + 1):
+                        if not _take(pipe, kept, output_limit):
+                            break
+                    return bytes(kept), True
+            return bytes(kept), False
+    finally:
+        os.close(process)
+
+
+def _take(pipe: int, kept: bytearray, limit: int) -> bool:
+    """Add what the pipe holds now, keep the last `limit` bytes, and tell whether there may be more."""
+    try:
+        part = os.read(pipe, _READ_SIZE)
+    except BlockingIOError:
+        return False
+    kept += part
+    del kept[: max(0, len(kept) - limit)]
+    return bool(part)
