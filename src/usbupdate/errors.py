@@ -419,6 +419,15 @@ class TriedBeforeError(RefusedError):
 
 
 @dataclass(eq=False)
+class ImageDiffersError(RejectedError):
+    """The chunks that were signed do not make up the image that was signed."""
+
+    slot_class: str
+    says = "The chunks for {slot_class} do not add up to the image that was signed."
+    hint = "The release office packed this bundle wrongly; ask for a newly made one."
+
+
+@dataclass(eq=False)
 class ImageTooLargeError(RefusedError):
     """An image has more bytes than the slot's block device."""
 

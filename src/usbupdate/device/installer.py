@@ -1,0 +1,283 @@
+"""From a verified manifest to a slot that holds its images: only proven bytes are written, only those that are missing.
+
+What is left to the caller: the manifest comes from verified targets metadata, the slot is condemned by the boot loader before
+`install` is called, and the state that says so is saved.
+
+Source: design, section 4, "Install, per chunk".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
+
+from usbupdate.core.chunks import restore_chunk
+from usbupdate.core.fit import require_fits
+from usbupdate.core.index import Index
+from usbupdate.core.layout import payload_path, shown
+from usbupdate.core.receipt import Traffic
+from usbupdate.errors import FileDigestError, ImageDiffersError, MediumFileSizeError, ReadBackError, SlotReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from usbupdate.core.index import IndexedChunk
+    from usbupdate.core.layout import MediumReader
+    from usbupdate.core.manifest import Artifact, Blob, Manifest
+    from usbupdate.core.words import SlotClass
+    from usbupdate.device.ports import SlotImage
+
+_HASHED_AT_ONCE: Final = 1 << 20
+
+
+class Advance(Protocol):
+    """Is told how far something is that takes its time."""
+
+    def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        """Take notice; called after each chunk, with a total that stays the same."""
+
+
+class Progress(Advance, Protocol):
+    """Is told how far an installation is."""
+
+    def first_write(self) -> None:
+        """Take notice, once, that a chunk which the slot lacked was verified, written and made durable.
+
+        An interrupted installation that gets here each time comes to its end, however often it is interrupted.
+        """
+
+
+def preflight(manifest: Manifest, medium: MediumReader) -> int:
+    """Prove every index that a release needs, and that its packs are there and as large as was signed.
+
+    Returns:
+        How many bytes were read from the stick.
+
+    Raises:
+        RejectedError: the stick lacks something or holds something else.
+        MediumError: the stick could not be read.
+    """
+    read = 0
+    for artifact in manifest.artifacts:
+        _read_index(artifact, medium)
+        read += artifact.index.size
+        for pack in artifact.packs:
+            _require_size(pack, medium)
+    return read
+
+
+def verify_stored(manifest: Manifest, medium: MediumReader, *, progress: Advance) -> int:
+    """Prove every byte of payload that a release may need, without a slot and without decompressing anything.
+
+    It costs one more reading of the stick and gains that a damaged stick is found before the other slot is touched. `install`
+    does not rely on it: a stick may give other bytes at the second reading.
+
+    Returns:
+        How many bytes were read from the stick.
+
+    Raises:
+        RejectedError: the stick lacks something or holds something else.
+        MediumError: the stick could not be read.
+    """
+    read = preflight(manifest, medium)
+    # Equal packs of two classes are one file.
+    packs = {pack.sha256: pack for artifact in manifest.artifacts for pack in artifact.packs}
+    done, total = 0, sum(pack.size for pack in packs.values())
+    for pack in packs.values():
+        digest = hashlib.sha256()
+        for offset in range(0, pack.size, _HASHED_AT_ONCE):
+            part = medium.read_at(payload_path(pack.sha256), offset, min(_HASHED_AT_ONCE, pack.size - offset))
+            digest.update(part)
+            done += len(part)
+            progress.advanced(done, total)
+        if digest.hexdigest() != pack.sha256:
+            raise FileDigestError(name=shown(payload_path(pack.sha256)))
+    return read + done
+
+
+def install(
+    manifest: Manifest,
+    medium: MediumReader,
+    images: Mapping[SlotClass, SlotImage],
+    *,
+    progress: Progress,
+) -> Traffic:
+    """Make a slot hold a release, and prove that it does by reading everything back.
+
+    No byte is written that was not proven against the manifest just before. Bytes of a block device beyond its image are left
+    alone. It may be called again after any error or cut, with the same stick or another: what the slot already holds is kept.
+
+    Args:
+        manifest: from verified targets metadata.
+        medium: the stick.
+        images: one block device, open, for each slot class of the device.
+        progress: is told; its `total_bytes` counts each image twice, once for writing and once for reading back.
+
+    Returns:
+        What was moved.
+
+    Raises:
+        RefusedError: the release does not fit into the slot; nothing was written.
+        RejectedError: the stick lacks something or holds something else; nothing of that was written.
+        MediumError: the stick could not be read.
+        SlotError: the slot could not be written, or did not keep what was written.
+    """
+    # 1. Everything that can be known beforehand, so that a stick or a slot which cannot do changes nothing.
+    require_fits(manifest, {slot_class: image.size for slot_class, image in images.items()})
+    tally = _Tally(progress, total=2 * sum(artifact.image.size for artifact in manifest.artifacts))
+    tally.read(preflight(manifest, medium))
+
+    for artifact in manifest.artifacts:
+        image = images[artifact.slot_class]
+        # 2. One index at a time, proven anew: it is kept as one `bytes` from here on.
+        index = _read_index(artifact, medium)
+        tally.read(artifact.index.size)
+
+        # 3. What the slot lacks.
+        for settled in _settle_all(artifact, index, _Packs(artifact.packs, medium), image):
+            if settled.contents is not None:
+                image.write_at(settled.chunk.number * artifact.chunk_size, settled.contents)
+                if not tally.written:
+                    image.sync()
+                    progress.first_write()
+            tally.settled(settled.chunk, settled.way)
+
+        # 4. What the device kept, not what memory remembers.
+        image.sync()
+        image.drop_cache()
+        _require_kept(artifact, index, image, tally)
+    return tally.traffic()
+
+
+class _Way(Enum):
+    """How a chunk was obtained."""
+
+    EQUAL = auto()
+    ZERO = auto()
+    FULL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A chunk, and the bytes to write if the slot lacks it."""
+
+    chunk: IndexedChunk
+    way: _Way
+    contents: bytes | None
+
+
+def _settle_all(artifact: Artifact, index: Index, packs: _Packs, image: SlotImage) -> Iterator[_Settled]:
+    """Yield every chunk in order, proven; chunks do not depend on each other and never wait for a write."""
+    return (_settle(artifact, chunk, packs, image) for chunk in index)
+
+
+def _settle(artifact: Artifact, chunk: IndexedChunk, packs: _Packs, image: SlotImage) -> _Settled:
+    try:
+        held = _holds(image, artifact, chunk)
+    except SlotReadError:
+        # Writing a sector that has become unreadable often mends it; reading back has the last word.
+        held = False
+    if held:
+        return _Settled(chunk, _Way.EQUAL, None)
+    return _Settled(chunk, _Way.ZERO if chunk.is_zero else _Way.FULL, restore_chunk(chunk, packs))
+
+
+def _holds(image: SlotImage, artifact: Artifact, chunk: IndexedChunk) -> bool:
+    held = image.read_at(chunk.number * artifact.chunk_size, chunk.size)
+    return hashlib.sha256(held).digest() == chunk.digest
+
+
+def _require_kept(artifact: Artifact, index: Index, image: SlotImage, tally: _Tally) -> None:
+    whole = hashlib.sha256()
+    for chunk in index:
+        held = image.read_at(chunk.number * artifact.chunk_size, chunk.size)
+        if hashlib.sha256(held).digest() != chunk.digest:
+            raise ReadBackError(slot_class=artifact.slot_class, chunk=chunk.number)
+        whole.update(held)
+        tally.read_back(chunk)
+    # The packager can err too: receipts name the image by this digest, so the signed index must add up to it.
+    if whole.hexdigest() != artifact.image.sha256:
+        raise ImageDiffersError(slot_class=artifact.slot_class)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packs:
+    """The packs of one artifact on a stick; implements `core.chunks.PackReader`."""
+
+    packs: Sequence[Blob]
+    medium: MediumReader
+
+    def read(self, pack: int, offset: int, size: int) -> bytes:
+        """Return exactly `size` bytes of a pack from `offset`."""
+        return self.medium.read_at(payload_path(self.packs[pack].sha256), offset, size)
+
+
+class _Tally:
+    """What one installation has moved so far."""
+
+    def __init__(self, progress: Progress, *, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+        self._read = 0
+        self.written = 0
+        self._skipped = 0
+        self._chunks = dict.fromkeys(_Way, 0)
+
+    def read(self, size: int) -> None:
+        """Count bytes from the stick."""
+        self._read += size
+
+    def settled(self, chunk: IndexedChunk, way: _Way) -> None:
+        """Count a chunk that the slot now holds."""
+        self._chunks[way] += 1
+        match way:
+            case _Way.EQUAL:
+                self._skipped += chunk.size
+            case _Way.ZERO:
+                self.written += chunk.size
+            case _Way.FULL:
+                self.written += chunk.size
+                self._read += chunk.stored_size
+            case _:
+                assert_never(way)
+        self._advance(chunk.size)
+
+    def read_back(self, chunk: IndexedChunk) -> None:
+        """Count a chunk that was read back and compared."""
+        self._advance(chunk.size)
+
+    def traffic(self) -> Traffic:
+        """Return the counts as a receipt carries them."""
+        return Traffic(
+            read=self._read,
+            written=self.written,
+            skipped=self._skipped,
+            equal=self._chunks[_Way.EQUAL],
+            zero=self._chunks[_Way.ZERO],
+            full=self._chunks[_Way.FULL],
+        )
+
+    def _advance(self, size: int) -> None:
+        self._done += size
+        self._progress.advanced(self._done, self._total)
+
+
+def _read_index(artifact: Artifact, medium: MediumReader) -> Index:
+    """Return an artifact's index, proven against the manifest."""
+    path = payload_path(artifact.index.sha256)
+    raw = medium.read(path, artifact.index.size)
+    if len(raw) != artifact.index.size:
+        raise MediumFileSizeError(name=shown(path), size=len(raw), allowed=artifact.index.size)
+    if hashlib.sha256(raw).hexdigest() != artifact.index.sha256:
+        raise FileDigestError(name=shown(path))
+    return Index(raw, artifact)
+
+
+def _require_size(pack: Blob, medium: MediumReader) -> None:
+    path = payload_path(pack.sha256)
+    size = medium.size(path)
+    if size != pack.size:
+        raise MediumFileSizeError(name=shown(path), size=size, allowed=pack.size)
