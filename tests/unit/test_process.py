@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from usbupdate.device.process import Finished, run
+
+
+def shell(script: str, *, timeout_s: float = 20, output_limit: int = 1000) -> Finished:
+    return run(["sh", "-c", script], timeout_s=timeout_s, output_limit=output_limit)
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended, as a zombie too; wait a moment for the kernel to deliver the signal."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        os.sched_yield()
+    return False
+
+
+def test_output_and_exit_code_are_returned() -> None:
+    finished = shell("echo out; echo err >&2; exit 3")
+    assert (finished.exit_code, finished.output) == (3, b"out\nerr\n")
+    assert not finished.succeeded
+    assert finished.last_line == "err"
+
+
+def test_a_program_ended_by_a_signal_says_so() -> None:
+    assert shell("kill -TERM $$").exit_code == -signal.SIGTERM
+
+
+def test_only_the_last_output_is_kept_however_much_there_is() -> None:
+    finished = shell("head -c 3000000 /dev/zero | tr '\\0' x; echo end", output_limit=10)
+    assert finished.output == b"xxxxxxend\n"
+    assert finished.succeeded
+
+
+def test_the_environment_is_bare_and_the_input_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USBUPDATE_SECRET", "x")
+    finished = shell("pwd; env | cut -d= -f1 | sort; cat", output_limit=10_000)
+    assert finished.output.split()[0] == b"/"
+    assert set(finished.output.split()[1:]) == {b"HOME", b"LC_ALL", b"PATH", b"PWD"} | {b"_"} & set(finished.output.split())
+
+
+def test_no_shell_looks_at_arguments() -> None:
+    assert run(["echo", "$HOME; `id`"], timeout_s=20).output == b"$HOME; `id`\n"
+
+
+def test_a_hanging_program_is_killed_with_all_its_children(tmp_path: Path) -> None:
+    started = time.monotonic()
+    finished = shell(f"sleep 600 & echo $! > {tmp_path}/child; echo hangs; wait", timeout_s=0.5)
+    assert finished.exit_code is None
+    assert finished.output == b"hangs\n"
+    assert finished.last_line == "hangs"
+    assert gone(int((tmp_path / "child").read_text()))
+    assert time.monotonic() - started < 10
+
+
+def test_a_child_left_behind_with_the_pipe_open_neither_delays_nor_survives(tmp_path: Path) -> None:
+    finished = shell(f"sleep 600 & echo $! > {tmp_path}/child; echo done")
+    assert (finished.exit_code, finished.output) == (0, b"done\n")
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_child_that_writes_for_ever_does_not_delay(tmp_path: Path) -> None:
+    finished = shell(f"yes & echo $! > {tmp_path}/child")
+    assert finished.exit_code == 0
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_program_that_closes_its_output_and_hangs_is_killed() -> None:
+    assert shell("exec >/dev/null 2>&1; sleep 600", timeout_s=0.3).exit_code is None
+
+
+def test_a_program_that_ignores_every_signal_is_killed() -> None:
+    assert shell("trap '' TERM INT HUP; while :; do sleep 1; done", timeout_s=0.3).exit_code is None
+
+
+def test_a_program_that_is_not_there_is_an_os_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        run(["/nowhere/at/all"], timeout_s=1)
+
+
+def test_no_descriptor_stays_open() -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    shell("true")
+    shell("sleep 600", timeout_s=0.1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
