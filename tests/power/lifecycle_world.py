@@ -1,0 +1,481 @@
+"""A whole device as one value, on which the product's real lifecycle, policy and obligations run, and a power cut anywhere.
+
+`explore` searches every power cut exhaustively: from each durable situation in which the power can come back, the agent runs
+until each of its effects in turn and is cut there. Situations that were seen are not searched twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import deque
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from usbupdate.core import recordform
+from usbupdate.core.lifecycle import Boot
+from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
+from usbupdate.core.policy import Insertion, Offer, Unit, choose
+from usbupdate.core.receipt import (
+    OUTCOMES,
+    BundleRef,
+    Check,
+    CheckResult,
+    ClockQuality,
+    Draft,
+    Event,
+    Moment,
+    Traffic,
+)
+from usbupdate.core.record import Activating, Attempt, DeviceRecord, Installed, KnownRoot, Leaving, Recording, Trial
+from usbupdate.core.words import BootId, BundleName, DeviceId, Digest, ReceiptId, Slot, SlotClass
+from usbupdate.device.obligations import Obligations, Ports, Rest
+from usbupdate.errors import BootLoaderError, LedgerError, MediumUnreadableError, RefusedError, SlotWriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.power.boot_loader_models import Memory
+    from usbupdate.core.lifecycle import Tried
+    from usbupdate.device.obligations import Progressed
+
+ROOTFS: Final = SlotClass("rootfs")
+CHUNKS: Final = 2
+BOOTS_TO_REST: Final = 6
+FIRMWARE_RESETS_MAX: Final = 20
+BEFORE, RUNNING, OFFERED = 1, 2, 3
+"""The releases, by sequence: what a used device has in its other slot, what it runs, what the stick brings."""
+ORDINARY_CYCLES: Final = 10
+UNIT: Final = Unit(DeviceId("model"), frozenset(), "acme,gw")
+
+
+class Behaviour(StrEnum):
+    """How a release behaves."""
+
+    GOOD = "good"
+    NEVER_COMES_UP = "never-comes-up"
+    FAILS_CHECKS = "fails-checks"
+    STOPS_LATER = "stops-later"
+
+
+class Fault(StrEnum):
+    """What else is broken, besides the power."""
+
+    NONE = "none"
+    LEDGER = "ledger"
+    MEDIUM = "medium"
+    SLOT = "slot"
+    LOADER_IGNORES_BAD = "loader-ignores-bad"
+
+
+class PowerCutError(Exception):
+    """The power went."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything durable, and what is plugged in."""
+
+    record: DeviceRecord
+    memory: Memory
+    contents: tuple[tuple[int, int], tuple[int, int]]
+    """For slot a and b: which release, and how many of its chunks."""
+    ledger: tuple[tuple[str, Event], ...] = ()
+    stick: int = 0
+    """Which release the stick that is in offers; 0: none is in."""
+    boots: int = 0
+    """Boots in which an agent ran since the last cut."""
+
+    def key(self) -> tuple[object, ...]:
+        return (
+            recordform.encode(self.record),
+            self.memory,
+            self.contents,
+            self.ledger,
+            self.stick,
+            self.boots,
+        )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is true of one search."""
+
+    memory: Memory
+    behaviour: Behaviour
+    fault: Fault = Fault.NONE
+    cuts: int = 2
+    is_stick_left_in: bool = True
+    is_pulled_at_cut: bool = False
+    is_used: bool = False
+    """Whether the other slot holds an older whole release, which the boot loader would start."""
+
+
+@dataclass
+class Findings:
+    """What a search saw."""
+
+    situations: int = 0
+    runs: int = 0
+    rests: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+MOMENT: Final = Moment(BootId("0"), 0, "2026-01-01T00:00:00Z", ClockQuality.FLOOR)
+
+
+def image(release: int) -> Blob:
+    return Blob(Digest(f"{release:064x}"), CHUNKS)
+
+
+def installed(slot: Slot, release: int) -> Installed:
+    return Installed(slot, f"1.{release}", release, {ROOTFS: image(release)})
+
+
+def offer(release: int) -> Offer:
+    artifact = Artifact(ROOTFS, image(release), 1 << 18, Blob(Digest("1" * 64), 1), ())
+    manifest = Manifest(BundleName("gw"), f"1.{release}", release, (UNIT.compatible,), Kind.FEATURE, MOMENT.wall, (artifact,))
+    return Offer(manifest, Digest(f"{release + 1000:064x}"))
+
+
+def new_world(scenario: Scenario) -> World:
+    first = installed(Slot.A, RUNNING)
+    record = DeviceRecord(committed=first, whole={Slot.A: first}, floor=RUNNING, root=KnownRoot(1, Digest("2" * 64)))
+    if not scenario.is_used:
+        return World(record, scenario.memory, ((RUNNING, CHUNKS), (0, 0)), stick=OFFERED)
+    memory = scenario.memory
+    for slot in (Slot.B, Slot.A):
+        *_, memory = memory.mark_active(slot)
+        *_, memory = memory.mark_good(slot)
+    record = replace(record, whole={Slot.A: first, Slot.B: installed(Slot.B, BEFORE)})
+    return World(record, memory, ((RUNNING, CHUNKS), (BEFORE, CHUNKS)), stick=OFFERED)
+
+
+class Machine:
+    """Runs one boot of the agent on a world; implements every port that the obligations need.
+
+    Each durable effect is preceded by a chance for the cut; `effects` counts them.
+    """
+
+    def __init__(self, world: World, scenario: Scenario, slot: Slot, boot_id: BootId, cut_at: int | None) -> None:
+        self.world = world
+        self.scenario = scenario
+        self.slot = slot
+        self.boot_id = boot_id
+        self.effects = 0
+        self.seen_floor = world.record.floor
+        self.violations: list[str] = []
+        self._cut_at = cut_at
+
+    def run(self, insertion: Insertion | None) -> Rest:
+        """Run the agent until it rests; offers of the stick are taken as the agent takes them."""
+        ports = Ports(self, self, self, self, self, self, self)
+        obligations = Obligations(self.world.record, Boot(self.slot, self.boot_id), ports)
+        rest = obligations.start()
+        tried: set[int] = set()
+        while rest is Rest.IDLE and insertion is not None and self.world.stick and self.world.stick not in tried:
+            tried.add(self.world.stick)
+            try:
+                chosen = choose([offer(self.world.stick)], UNIT, obligations.record, insertion)
+            except RefusedError:
+                break
+            if chosen is None:
+                break
+            obligations.install(self._attempt(obligations.record, chosen, insertion), _Installation(self))
+            rest = obligations.settle()
+        return rest
+
+    def _attempt(self, record: DeviceRecord, chosen: Offer, insertion: Insertion) -> Attempt:
+        earlier = record.outcomes.get(chosen.manifest_sha256)
+        retakes = earlier.retakes + 1 if earlier is not None and insertion is Insertion.FOUND else 0
+        target = installed(self.slot.other, chosen.manifest.sequence)
+        bundle = BundleRef(chosen.manifest.name, chosen.manifest_sha256)
+        draft = replace(self.blank(), event=Event.INTERRUPTED, bundle=bundle)
+        return Attempt(target, draft, retakes)
+
+    def _effect(self) -> None:
+        if self._cut_at == self.effects:
+            raise PowerCutError
+        self.effects += 1
+
+    def run_installation(self, attempt: Attempt, progressed: Progressed) -> Traffic:
+        release = attempt.target.sequence
+        index = 0 if attempt.slot is Slot.A else 1
+        has_begun = False
+        while self.world.contents[index] != (release, CHUNKS):
+            if self.scenario.fault is Fault.MEDIUM:
+                raise MediumUnreadableError(name="pack", problem="pulled")
+            if self.scenario.fault is Fault.SLOT:
+                raise SlotWriteError(slot_class="rootfs", problem="worn out")
+            held, chunks = self.world.contents[index]
+            self._effect()
+            written = (release, chunks + 1 if held == release else 1)
+            contents = (written, self.world.contents[1]) if index == 0 else (self.world.contents[0], written)
+            self.world = replace(self.world, contents=contents)
+            if not has_begun:
+                has_begun = True
+                progressed()
+        return Traffic()
+
+    # Store
+    def save(self, record: DeviceRecord) -> None:
+        self._effect()
+        if record.floor < self.seen_floor:
+            self.violations.append("the floor fell")
+        self.seen_floor = record.floor
+        self.violations += _receipt_that_disagrees(record, self.slot)
+        assert recordform.decode(recordform.encode(record)) == record
+        self.world = replace(self.world, record=record)
+
+    # BootLoader
+    def booted(self) -> Slot:
+        return self.slot
+
+    def mark_good(self, slot: Slot) -> None:
+        self._remember(self.world.memory.mark_good(slot))
+
+    def mark_bad(self, slot: Slot) -> None:
+        if slot is self.world.record.committed.slot:
+            self.violations.append("the committed slot was marked bad")
+        if self.scenario.fault is Fault.LOADER_IGNORES_BAD:
+            if self.world.memory.can_choose(slot):
+                raise BootLoaderError(problem="the slot could still be chosen")
+            return
+        self._remember(self.world.memory.mark_bad(slot))
+
+    def mark_active(self, slot: Slot) -> None:
+        self._remember(self.world.memory.mark_active(slot))
+
+    def was_tried(self, slot: Slot) -> Tried:
+        return self.world.memory.was_tried(slot)
+
+    def _remember(self, steps: Iterator[Memory]) -> None:
+        for memory in steps:
+            self._effect()
+            self.world = replace(self.world, memory=memory)
+
+    # Ledger
+    def append(self, draft: Draft) -> None:
+        if self.scenario.fault is Fault.LEDGER:
+            raise LedgerError(problem="full")
+        if not self.holds(draft.id):
+            self._effect()
+            self.world = replace(self.world, ledger=(*self.world.ledger, (draft.id, draft.event)))
+
+    def holds(self, receipt: ReceiptId) -> bool:
+        return any(held == receipt for held, _ in self.world.ledger)
+
+    def count(self) -> int:
+        return len(self.world.ledger)
+
+    def last_event(self) -> Event | None:
+        return self.world.ledger[-1][1] if self.world.ledger else None
+
+    # Judge, Gate, Rebooter, Blanks
+    def judge(self) -> tuple[Check, ...]:
+        result = CheckResult.FAILED if self.scenario.behaviour is Behaviour.FAILS_CHECKS else CheckResult.PASSED
+        self._effect()
+        return (Check("self-test", result),)
+
+    def is_open(self) -> bool:
+        return True
+
+    def reboot(self) -> None:
+        self._effect()
+
+    def blank(self) -> Draft:
+        # The next id that nothing durable names: equal situations then look equal.
+        named = re.findall(rb'"id":"([0-9a-f]{32})"', recordform.encode(self.world.record))
+        newest = max([0, *(int(each, 16) for each in named), *(int(each, 16) for each, _ in self.world.ledger)])
+        return Draft(ReceiptId(f"{newest + 1:032x}"), Event.REFUSED, MOMENT)
+
+    def moment(self) -> Moment:
+        return MOMENT
+
+
+class _Installation:
+    """Gives the machine's installation its port's name."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
+        return self._machine.run_installation(attempt, progressed)
+
+
+def power_on(world: World, scenario: Scenario) -> tuple[World, Slot | None, list[str]]:
+    """Let the firmware choose until an agent runs; return the world then, the slot, and what was violated on the way."""
+    for _ in range(FIRMWARE_RESETS_MAX):
+        memory, slot = world.memory.choose()
+        world = replace(world, memory=memory)
+        if slot is None:
+            continue
+        release, chunks = world.contents[0 if slot is Slot.A else 1]
+        if chunks != CHUNKS:
+            return world, None, [f"a half-written slot was booted: {slot}"]
+        if not _hangs(release, world, scenario):
+            return world, slot, []
+    return world, None, ["no slot comes up any more"]
+
+
+def _hangs(release: int, world: World, scenario: Scenario) -> bool:
+    if release != OFFERED:
+        return False
+    if scenario.behaviour is Behaviour.NEVER_COMES_UP:
+        return True
+    was_committed = any(event is Event.COMMITTED for _, event in world.ledger)
+    return scenario.behaviour is Behaviour.STOPS_LATER and was_committed
+
+
+def explore(scenario: Scenario) -> Findings:
+    """Search every way in which up to `scenario.cuts` power cuts can fall, and judge each rest."""
+    findings = Findings()
+    start = new_world(scenario)
+    seen: set[object] = set()
+    waiting: deque[tuple[World, int, Insertion | None, bool]] = deque([(start, 0, Insertion.NEW, True)])
+    while waiting:
+        world, cuts, insertion, is_first = waiting.popleft()
+        key = (world.key(), cuts, insertion)
+        if key in seen:
+            continue
+        seen.add(key)
+        findings.situations += 1
+        if is_first:
+            slot: Slot | None = Slot.A
+        else:
+            world, slot, problems = power_on(world, scenario)
+            findings.violations += [f"{problem} ({scenario})" for problem in problems]
+        if slot is None:
+            continue
+        world = replace(world, boots=world.boots + 1)
+        _explore_boot(findings, scenario, world, slot, cuts, insertion, waiting)
+    return findings
+
+
+def _explore_boot(
+    findings: Findings,
+    scenario: Scenario,
+    world: World,
+    slot: Slot,
+    cuts: int,
+    insertion: Insertion | None,
+    waiting: deque[tuple[World, int, Insertion | None, bool]],
+) -> None:
+    boot_id = _other_boot_id(world)
+    whole = Machine(world, scenario, slot, boot_id, None)
+    rest = whole.run(insertion)
+    findings.runs += 1
+    found = Insertion.FOUND if insertion is not None and scenario.is_stick_left_in else None
+    if rest is Rest.REBOOTING:
+        waiting.append((whole.world, cuts, found, False))
+    else:
+        findings.rests += 1
+        findings.violations += [f"{problem} ({scenario}, {cuts} cuts)" for problem in judge_rest(whole, scenario, cuts, rest)]
+    if whole.world.boots > BOOTS_TO_REST:
+        findings.violations.append(f"no rest within {BOOTS_TO_REST} boots ({scenario})")
+        return
+    if cuts == scenario.cuts:
+        return
+    # The last of these is the cut at rest, or while the restart that was asked for is under way.
+    for cut_at in range(whole.effects + 1):
+        machine = Machine(world, scenario, slot, boot_id, cut_at)
+        findings.runs += 1
+        with contextlib.suppress(PowerCutError):
+            machine.run(insertion)
+        findings.violations += machine.violations
+        after = replace(machine.world, boots=0)
+        waiting.append((after, cuts + 1, None if scenario.is_pulled_at_cut else found, False))
+
+
+def _other_boot_id(world: World) -> BootId:
+    """Return a boot id that the record does not know; two are enough, so that equal situations look equal."""
+    match world.record.state:
+        case Activating(_, boot_id, _) | Trial(_, boot_id) | Leaving(boot_id, _):
+            return BootId("1" if boot_id == "0" else "0")
+        case _:
+            return BootId("0")
+
+
+def judge_rest(machine: Machine, scenario: Scenario, cuts: int, rest: Rest) -> Iterator[str]:
+    """Yield what is wrong with a device at rest: the invariants of design, section 6."""
+    world, record = machine.world, machine.world.record
+    yield from machine.violations
+    if rest is Rest.IDLE and machine.slot is not record.committed.slot:
+        yield "at rest outside the committed slot"
+    if rest is Rest.DEGRADED and scenario.fault is Fault.NONE:
+        yield "degraded without a fault"
+    release, chunks = world.contents[0 if machine.slot is Slot.A else 1]
+    if chunks != CHUNKS or (rest is Rest.IDLE and release != record.committed.sequence):
+        yield "the running slot does not hold what is committed"
+    told = [*world.ledger, *((draft.id, draft.event) for draft in record.pending)]
+    outcomes = [receipt for receipt, event in told if event in OUTCOMES]
+    if len(outcomes) != len(set(outcomes)):
+        yield "an attempt has two outcomes"
+    attempts = sum(outcome.attempts for outcome in record.outcomes.values())
+    if len(outcomes) != attempts:
+        yield f"{attempts} attempts have {len(outcomes)} outcomes"
+    if rest is Rest.IDLE and not world.memory.can_choose(record.committed.slot):
+        yield "the committed slot cannot be booted"
+    if rest is Rest.IDLE and scenario.behaviour is not Behaviour.STOPS_LATER:
+        yield from _stays(machine, scenario)
+    is_good = scenario.behaviour is Behaviour.GOOD and scenario.fault is Fault.NONE
+    if is_good and rest is Rest.IDLE:
+        yield from _good_bundle_goes_in(machine, scenario)
+    ever_committed = any(event is Event.COMMITTED for _, event in told)
+    if is_good and ever_committed and cuts <= 1 and record.committed.sequence != OFFERED and _keeps(scenario.memory):
+        yield "one power cut lost a committed good release"
+
+
+def _receipt_that_disagrees(record: DeviceRecord, running: Slot) -> Iterator[str]:
+    """Yield what is wrong when a receipt is owed that the same record does not bear out."""
+    match record.state:
+        case Recording(Draft(event=Event.COMMITTED)):
+            if record.committed.slot is not running or not record.is_committed_whole:
+                yield "a commit is to be recorded that did not happen"
+        case Recording(Draft(event=event)) if event in OUTCOMES:
+            if record.committed.sequence == OFFERED:
+                yield f"{event} is to be recorded of what is committed"
+        case _:
+            pass
+
+
+def _stays(machine: Machine, scenario: Scenario) -> Iterator[str]:
+    """Switch the device off and on again, often, each time long enough for the agent: nothing may change."""
+    world = machine.world
+    for _ in range(ORDINARY_CYCLES):
+        world, slot, problems = power_on(world, scenario)
+        if slot is None or slot is not machine.slot:
+            yield from problems or [f"an ordinary power cycle changed the slot to {slot}"]
+            return
+        cycle = Machine(world, scenario, slot, _other_boot_id(world), None)
+        if cycle.run(None) is not Rest.IDLE:
+            yield "an ordinary power cycle left the device busy or degraded"
+            return
+        world = cycle.world
+    if world.record != machine.world.record:
+        yield "an ordinary power cycle changed the record"
+
+
+def _keeps(memory: Memory) -> bool:
+    """RAUC's GRUB script drops a good release at one cut between boot loader and mark-good: inherent, documented."""
+    return type(memory).__name__ != "RaucGrub"
+
+
+def _good_bundle_goes_in(machine: Machine, scenario: Scenario) -> Iterator[str]:
+    """Put the stick in again, with no further cut: a good bundle must be committed, whatever happened before."""
+    world, slot = machine.world, machine.slot
+    insertion: Insertion | None = Insertion.NEW
+    for _ in range(BOOTS_TO_REST):
+        again = Machine(replace(world, stick=OFFERED), replace(scenario, cuts=0), slot, _other_boot_id(world), None)
+        rest = again.run(insertion)
+        world, insertion = again.world, Insertion.FOUND
+        if rest is not Rest.REBOOTING:
+            break
+        world, chosen, problems = power_on(world, scenario)
+        if chosen is None:
+            yield from problems
+            return
+        slot = chosen
+    if world.record.committed.sequence != OFFERED:
+        yield f"a good bundle is refused or lost afterwards: {world.record.outcomes}"
