@@ -562,3 +562,180 @@ class StickReadOnlyError(MediumError):
     problem: str
     says = "{name} cannot be written to: {problem}."
     hint = "The receipts are safe on the device and go out with the next stick; slide the write protection off."
+
+
+# --- Receipts and who states them ------------------------------------------------------------------------------------
+
+
+class EvidenceError(UsbupdateError):
+    """What a device stated cannot be believed as it lies there."""
+
+    exit_code = ExitCode.EVIDENCE_BROKEN
+
+
+@dataclass(eq=False)
+class EvidenceSignatureError(EvidenceError):
+    """A receipt or checkpoint is not signed by the device that it should come from."""
+
+    document: str
+    fingerprint: str
+    says = "The {document} is not signed by the device key {fingerprint}."
+    hint = "Treat it as changed or planted; compare it with another copy of this device's log."
+
+
+@dataclass(eq=False)
+class IdentityMissingError(NotReadyError):
+    """The device has no key of its own, or no word about which it is."""
+
+    path: str
+    says = "The device's own identity is missing: {path}."
+    hint = "Run 'usbupdate device provision', or restore the state partition from its backup; nothing is installed until then."
+
+
+@dataclass(eq=False)
+class IdentityUnreadableError(NotReadyError):
+    """The device's own key or identity is there and cannot be used."""
+
+    path: str
+    problem: str
+    says = "The device's own identity cannot be used: {path}: {problem}."
+    hint = "Restore the state partition from its backup; nothing is installed until then."
+
+
+@dataclass(eq=False)
+class KeyExposedError(NotReadyError):
+    """Others than the owner may read the device's private key, so what it signs proves nothing."""
+
+    path: str
+    says = "The device's private key {path} can be read by others."
+    hint = "Find out who may have read it; then set its permissions to 0600, or provision the device anew."
+
+
+@dataclass(eq=False)
+class NoPlaceForLogsError(MediumError):
+    """The stick has no folder of ours, so nothing is ever written to it."""
+
+    name: str
+    says = "The stick has no folder {name}, so no receipts are written to it."
+    hint = "Use a stick that the release office wrote; 'usbupdate stick write --log-only' makes one for receipts."
+
+
+@dataclass(eq=False)
+class LogStickFullError(MediumError):
+    """The receipts do not fit onto the stick."""
+
+    name: str
+    exit_code = ExitCode.STICK_FULL
+    says = "{name} does not fit onto the stick."
+    hint = "The receipts are safe on the device. Put in a stick with free space."
+
+
+@dataclass(eq=False)
+class LogStickError(MediumError):
+    """The stick failed while receipts were written to it."""
+
+    name: str
+    problem: str
+    says = "{name} could not be written to the stick: {problem}."
+    hint = "The receipts are safe on the device. Put the stick in again; if it happens twice, use another stick."
+
+
+@dataclass(eq=False)
+class LogNotKeptError(MediumError):
+    """The stick gives back other receipts than were written to it."""
+
+    name: str
+    exit_code = ExitCode.STICK_WRITE
+    says = "The stick did not keep {name} as it was written."
+    hint = "The receipts are safe on the device. Use another stick."
+
+
+@dataclass(eq=False)
+class LogFolderHostileError(MediumError):
+    """Where the receipts belong there lies a link, a FIFO or something else that is not ours."""
+
+    name: str
+    says = "{name} on the stick is not an ordinary file or folder; no receipts were written."
+    hint = "The receipts are safe on the device. Bring this stick to the release office; somebody may have tampered with it."
+
+
+@dataclass(eq=False)
+class LogConflictError(MediumError):
+    """The stick holds receipts under this device's name that this device did not write before its own."""
+
+    name: str
+    says = "{name} on the stick is not an earlier state of this device's receipts; it was left as it is."
+    hint = "Bring this stick to the auditor: the log was changed, or two devices bear one name. Use another stick meanwhile."
+
+
+# --- The auditor -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class NoEvidenceError(InputError):
+    """A place that was given to the auditor's commands holds no device's log."""
+
+    path: str
+    says = "{path} holds no device's log."
+    hint = "Name a mounted stick, or a copy of its folder usbupdate, of the folder logs in it, or of one device's folder."
+
+
+@dataclass(eq=False)
+class DeviceNotThereError(InputError):
+    """The log of the device that was asked for is not in the place that was given."""
+
+    device: str
+    path: str
+    says = "{path} holds no log of the device {device}."
+    hint = "Check the device id; 'usbupdate audit verify' lists which devices are there."
+
+
+@dataclass(eq=False)
+class EnrolmentUnreadableError(InputError):
+    """The auditor's own record of a device cannot be used."""
+
+    path: str
+    problem: str
+    says = "The record {path} cannot be used: {problem}."
+    hint = "Restore it from your backup. Enrolling the device anew forgets what you have seen of it."
+
+
+@dataclass(eq=False)
+class FingerprintDiffersError(EvidenceError):
+    """The key on the stick is not the one that the device showed when it was provisioned."""
+
+    device: str
+    found: str
+    given: str
+    says = "{device}: the key there has the fingerprint {found}, not {given}."
+    hint = "Do not enrol it. Read the fingerprint on the device again; if it still differs, the log is not that device's."
+
+
+@dataclass(eq=False)
+class EnrolledKeyDiffersError(EvidenceError):
+    """A device that is enrolled shows up with another key."""
+
+    device: str
+    found: str
+    enrolled: str
+    says = "{device} is enrolled with the key {enrolled}; the one there is {found}."
+    hint = "If the device was provisioned anew, move its old record away and enrol it again; otherwise somebody poses as it."
+
+
+@dataclass(eq=False)
+class EvidenceBrokenError(EvidenceError):
+    """At least one device's evidence contradicts itself, is incomplete or was changed."""
+
+    devices: str
+    says = "The evidence is not in order for: {devices}."
+    hint = "Follow what stands beside each finding, and keep the sticks as they are."
+
+
+@dataclass(eq=False)
+class NotEnrolledError(UsbupdateError):
+    """All evidence is consistent, but nobody has vouched for a device's key."""
+
+    devices: str
+    exit_code = ExitCode.NOT_ENROLLED
+    says = "Consistent, but signed by keys that are not enrolled: {devices}."
+    hint = "Enrol each with the fingerprint that it showed at provisioning: 'usbupdate audit enroll --fingerprint'."

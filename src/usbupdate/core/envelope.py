@@ -1,0 +1,137 @@
+"""The signature around a receipt: a DSSE envelope in one line of JSON, and in one form only.
+
+That line without its line feed is the Merkle leaf and what the next receipt's `previous` covers, so two lines that say the same
+in other bytes must not both be accepted: exactly one signature, no unknown field, canonical base64, keys sorted, no blanks.
+
+Source: design, section 7; DSSE v1.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from usbupdate.core import statement, strictjson
+from usbupdate.core.identity import Identity, verification_key
+from usbupdate.core.receipt import PAYLOAD_TYPE, RECEIPT_SIZE_MAX, Receipt
+from usbupdate.core.words import Digest
+from usbupdate.errors import EvidenceSignatureError, MalformedError
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+LINE_SIZE_MAX: Final = (RECEIPT_SIZE_MAX + 2) // 3 * 4 + 400
+"""The largest line in bytes, without its line feed."""
+
+_DOCUMENT: Final = "receipt"
+_SIGNATURE_SIZE: Final = 64
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_PAYLOAD_TYPE: Final = re.compile(re.escape(PAYLOAD_TYPE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """An envelope taken apart; nothing in it is proven."""
+
+    payload: bytes
+    key_id: Digest
+    signature: bytes
+
+
+def sign(receipt: Receipt, signer: Signer) -> bytes:
+    """Return the line, without line feed, in which a device states a receipt.
+
+    Raises:
+        MalformedError: the receipt holds what no reader would accept; nothing was signed.
+    """
+    from securesystemslib.dsse import Envelope  # noqa: PLC0415 - the boot path counts receipts without it
+
+    payload = statement.encode(receipt)
+    # Never sign what an auditor will reject: a signed line cannot be taken back.
+    statement.decode(payload)
+    signature = Envelope(payload, PAYLOAD_TYPE, {}).sign(signer)
+    line = _encode(_Parts(payload, Digest(signature.keyid), bytes.fromhex(signature.signature)))
+    _parse(line)
+    return line
+
+
+def open_line(line: bytes, identity: Identity) -> Receipt:
+    """Return the receipt in a line, proven to be stated by the device with this identity.
+
+    Number and previous digest are the caller's to compare with the chain.
+
+    Raises:
+        MalformedError: it is not exactly what `sign` writes for some receipt.
+        EvidenceSignatureError: it is not signed by this device's key.
+    """
+    from securesystemslib.dsse import Envelope  # noqa: PLC0415 - the boot path counts receipts without it
+    from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError  # noqa: PLC0415 - the same
+    from securesystemslib.signer import Signature  # noqa: PLC0415 - the same
+
+    # 1. Form first: a library that tolerates an added field or signature must not get to see one.
+    parts = _parse(line)
+
+    # 2. The signature, by the one key that this device may use, whatever key id the line names.
+    if parts.key_id != identity.fingerprint:
+        raise EvidenceSignatureError(document=_DOCUMENT, fingerprint=identity.fingerprint)
+    envelope = Envelope(parts.payload, PAYLOAD_TYPE, {parts.key_id: Signature(parts.key_id, parts.signature.hex())})
+    try:
+        envelope.verify([verification_key(identity)], 1)
+    except (UnverifiedSignatureError, VerificationError) as error:
+        raise EvidenceSignatureError(document=_DOCUMENT, fingerprint=identity.fingerprint) from error
+
+    # 3. What it says, and that it speaks of the device whose key it is.
+    receipt = statement.decode(parts.payload)
+    if receipt.device != identity.device:
+        raise MalformedError(document=_DOCUMENT, field="device", problem="another device's id under this device's signature")
+    return receipt
+
+
+def peek_unproven(line: bytes) -> Receipt:
+    """Return what a line claims, its signature not looked at: for a device's own ledger, and for naming a bad line.
+
+    Raises:
+        MalformedError: it is not exactly what `sign` writes for some receipt and some signature.
+    """
+    return statement.decode(_parse(line).payload)
+
+
+def line_digest(line: bytes) -> Digest:
+    """Return what the next receipt names as `previous`."""
+    return Digest(hashlib.sha256(line).hexdigest())
+
+
+def _parse(line: bytes) -> _Parts:
+    fields = strictjson.decode(line, _DOCUMENT, limit=LINE_SIZE_MAX)
+    payload = fields.text("payload", _BASE64)
+    fields.text("payloadType", _PAYLOAD_TYPE)
+    signatures = list(fields.objects("signatures", limit=1))
+    fields.done()
+    if len(signatures) != 1:
+        fields.fail("signatures", "not exactly one")
+    key_id = signatures[0].digest("keyid")
+    signature = signatures[0].text("sig", _BASE64)
+    signatures[0].done()
+    try:
+        parts = _Parts(base64.b64decode(payload, validate=True), key_id, base64.b64decode(signature, validate=True))
+    except binascii.Error:
+        fields.fail("whole", "not base64")
+    if len(parts.signature) != _SIGNATURE_SIZE:
+        signatures[0].fail("sig", f"not {_SIGNATURE_SIZE} bytes")
+    if _encode(parts) != line:
+        fields.fail("whole", "not in its one canonical form")
+    return parts
+
+
+def _encode(parts: _Parts) -> bytes:
+    return strictjson.encode(
+        {
+            "payload": base64.b64encode(parts.payload).decode("ascii"),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": parts.key_id, "sig": base64.b64encode(parts.signature).decode("ascii")}],
+        }
+    )
