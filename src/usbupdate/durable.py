@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
@@ -29,21 +30,58 @@ def save(path: Path, contents: bytes, *, mode: int = PUBLIC) -> None:
     Raises:
         OSError: the file is as it was.
     """
-    part = path.with_name(path.name + _PART_SUFFIX)
-    with contextlib.suppress(FileNotFoundError):
-        part.unlink()
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
-    try:
+    with Growing(path.with_name(path.name + _PART_SUFFIX), mode=mode) as growing:
+        growing.write(contents)
+        growing.become(path)
+
+
+class Growing:
+    """A file that is written piece by piece and gets its name only when it is whole; a context manager.
+
+    Without `become` nothing is left behind, unless the machine goes down: then a file `<name>.part` stays.
+
+    Args:
+        part: where it grows, in the directory in which it will get its name; a file that is there is overwritten.
+        mode: permission bits of the new file, whatever the umask says.
+
+    Raises:
+        OSError: from every method; no other file has changed.
+    """
+
+    def __init__(self, part: Path, *, mode: int = PUBLIC) -> None:
+        self._part = part
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        self._descriptor: int | None = os.open(part, flags, mode)
         if hasattr(os, "fchmod"):
             # vfat has no permission bits to change and says so; the mount's own mask counts there.
             with contextlib.suppress(PermissionError):
-                os.fchmod(descriptor, mode)
-        write_all(descriptor, contents)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    part.replace(path)
-    sync_directory(path.parent)
+                os.fchmod(self._descriptor, mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            with contextlib.suppress(OSError):
+                self._part.unlink()
+
+    def write(self, contents: bytes) -> None:
+        """Add `contents` to the end."""
+        if self._descriptor is not None:
+            write_all(self._descriptor, contents)
+
+    def become(self, path: Path) -> None:
+        """Make the file durable and give it its name, replacing a file that has it; nothing can be added after that."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._part.replace(path)
+        sync_directory(path.parent)
 
 
 def append(path: Path, contents: bytes, *, mode: int = PUBLIC) -> None:
@@ -137,6 +175,37 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
         sync_directory(folder.parent)
 
 
+def clone_tree(source: Path, destination: Path) -> None:
+    """Make the new directory `destination` hold what `source` holds, for `sync_tree` to make durable.
+
+    Regular files are shared, not copied, so it costs little: only for trees whose files are replaced and never written in place.
+    Symbolic links stay links.
+
+    Raises:
+        OSError: `destination` exists, or some of it has been made.
+    """
+    destination.mkdir()
+    for entry in source.iterdir():
+        copy = destination / entry.name
+        if entry.is_symlink():
+            copy.symlink_to(entry.readlink())
+        elif entry.is_dir():
+            clone_tree(entry, copy)
+        else:
+            copy.hardlink_to(entry)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a directory that nothing refers to any more, and all in it; one that is not there is removed already.
+
+    Raises:
+        OSError: some of it may still be there.
+    """
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+        sync_directory(folder.parent)
+
+
 def sync_tree(folder: Path) -> None:
     """Make every regular file and directory under `folder` durable.
 
@@ -163,6 +232,20 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def forget_cached(path: Path) -> None:
+    """Make the next read of the file at `path` come from the medium and not from memory, where the system has such a call.
+
+    Raises:
+        OSError: the file could not be opened.
+    """
+    if hasattr(os, "posix_fadvise"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:
