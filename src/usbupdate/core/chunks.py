@@ -63,7 +63,8 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
 def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
     try:
         parameters = zstandard.get_frame_parameters(stored)
-        if parameters.content_size != chunk.size:
+        # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
+        if parameters.content_size != chunk.size or parameters.window_size > _WINDOW_MAX:
             raise FrameBrokenError(chunk=chunk.number)
         raw = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompress(
             stored, max_output_size=chunk.size, allow_extra_data=False

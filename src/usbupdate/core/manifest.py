@@ -17,7 +17,6 @@ from usbupdate.core.words import (
     GROUP,
     SEQUENCE_MAX,
     SLOT_CLASS,
-    TIME,
     VERSION,
     BundleName,
     Digest,
@@ -122,7 +121,7 @@ def decode(raw: bytes) -> Manifest:
         kind=_kind(fields),
         notes=fields.free_text("notes", limit=NOTES_MAX),
         sbom_sha256=fields.digest("sbom_sha256") if fields.has("sbom_sha256") else None,
-        created=fields.text("created", TIME),
+        created=fields.time("created"),
         artifacts=tuple(_artifact(each) for each in fields.objects("artifacts", limit=_ARTIFACTS_MAX)),
     )
     if not manifest.compatible:

@@ -37,7 +37,6 @@ from usbupdate.core.words import (
     RECEIPT_ID,
     SEQUENCE_MAX,
     SLOT_CLASS,
-    TIME,
     VERSION,
     BootId,
     BundleName,
@@ -156,7 +155,7 @@ def draft_from(fields: Fields) -> Draft:
         moment=Moment(
             boot_id=BootId(fields.text("boot_id", BOOT_ID)),
             monotonic_ms=fields.integer("monotonic_ms", 0, SEQUENCE_MAX),
-            wall=fields.text("wall", TIME),
+            wall=fields.time("wall"),
             clock=choice(fields, "clock", ClockQuality),
         ),
         before=release_from(fields.inner("from")) if _given(fields, "from") else None,

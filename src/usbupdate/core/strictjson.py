@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from usbupdate.core.words import DIGEST, Digest
+from usbupdate.core.words import DIGEST, TIME, Digest
 from usbupdate.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -115,6 +116,15 @@ class Fields:
     def digest(self, name: str) -> Digest:
         """Return a SHA-256 in lower-case hexadecimal."""
         return Digest(self.text(name, DIGEST))
+
+    def time(self, name: str) -> str:
+        """Return a moment in UTC to the second, which is on the calendar."""
+        value = self.text(name, TIME)
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(name, "no such day or time")
+        return value
 
     def integer(self, name: str, low: int, high: int) -> int:
         """Return an integer from `low` to `high`, both included."""

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.property import corruption
+from usbupdate.core import statement, strictjson
+from usbupdate.core.receipt import (
+    NO_PREVIOUS,
+    RECEIPT_SIZE_MAX,
+    BundleRef,
+    Check,
+    CheckResult,
+    ClockQuality,
+    Draft,
+    Event,
+    MediumFacts,
+    Moment,
+    Problem,
+    Receipt,
+    Release,
+    Traffic,
+    TrustFacts,
+)
+from usbupdate.core.words import (
+    BOOT_ID,
+    BUNDLE_NAME,
+    DEVICE_ID,
+    SEQUENCE_MAX,
+    SLOT_CLASS,
+    VERSION,
+    BootId,
+    BundleName,
+    DeviceId,
+    Digest,
+    ReceiptId,
+    SlotClass,
+)
+from usbupdate.errors import MalformedError
+
+if TYPE_CHECKING:
+    from tests.property.corruption import Place
+    from usbupdate.core.strictjson import Json
+
+FULL = Receipt(
+    device=DeviceId("gw-0001"),
+    number=12,
+    previous=Digest("9" * 64),
+    draft=Draft(
+        id=ReceiptId("0123456789abcdef" * 2),
+        event=Event.COMMITTED,
+        moment=Moment(BootId("b-1"), 12_345, "2026-01-31T12:00:00Z", ClockQuality.SYSTEM),
+        before=Release("1.0", 6, {SlotClass("rootfs"): Digest("1" * 64)}),
+        after=Release("1.1", 7, {SlotClass("app"): Digest("2" * 64), SlotClass("rootfs"): Digest("3" * 64)}),
+        bundle=BundleRef(BundleName("gateway"), Digest("4" * 64)),
+        trust=TrustFacts(2, 17, (("5" * 64), ("6" * 64))),
+        checks=(Check("10-network", CheckResult.PASSED, "", ""), Check("20-app", CheckResult.FAILED, "exit-3", "last\nlines")),
+        medium=MediumFacts("0781:5567", "4C53", "1234-ABCD", "UPDATES"),
+        operator="unattended",
+        duration_ms=60_000,
+        traffic=Traffic(1, 2, 3, 4, 5, 6, 7),
+        resumed=True,
+        count=1,
+        problem=Problem("check-failed", "The check 20-app failed."),
+    ),
+)
+VALID: Json = json.loads(statement.encode(FULL))
+PREDICATE: Place = ("predicate",)
+NULLABLE: set[Place] = {(*PREDICATE, name) for name in ("from", "to", "bundle", "trust", "medium", "traffic", "problem")}
+
+NUMBERS = st.integers(0, SEQUENCE_MAX)
+DIGESTS = st.binary(min_size=32, max_size=32).map(lambda raw: Digest(raw.hex()))
+TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\n\t"), max_size=30)
+REASONS = st.from_regex(r"[a-z0-9-]{0,64}", fullmatch=True)
+RELEASES = st.builds(
+    Release,
+    version=st.just("") | st.from_regex(VERSION, fullmatch=True),
+    sequence=NUMBERS,
+    images=st.dictionaries(st.from_regex(SLOT_CLASS, fullmatch=True).map(SlotClass), DIGESTS, max_size=3),
+)
+DRAFTS = st.builds(
+    Draft,
+    id=st.binary(min_size=16, max_size=16).map(lambda raw: ReceiptId(raw.hex())),
+    event=st.sampled_from(Event),
+    moment=st.builds(
+        Moment,
+        boot_id=st.from_regex(BOOT_ID, fullmatch=True).map(BootId),
+        monotonic_ms=NUMBERS,
+        wall=st.datetimes().map(lambda moment: moment.replace(microsecond=0).isoformat() + "Z"),
+        clock=st.sampled_from(ClockQuality),
+    ),
+    before=st.none() | RELEASES,
+    after=st.none() | RELEASES,
+    bundle=st.none()
+    | st.builds(BundleRef, name=st.from_regex(BUNDLE_NAME, fullmatch=True).map(BundleName), manifest_sha256=DIGESTS),
+    trust=st.none()
+    | st.builds(
+        TrustFacts,
+        root_version=st.integers(1, SEQUENCE_MAX),
+        timestamp_version=NUMBERS,
+        signers=st.lists(DIGESTS, max_size=3, unique=True).map(tuple),
+    ),
+    checks=st.lists(
+        st.builds(Check, name=TEXTS, result=st.sampled_from(CheckResult), reason=REASONS, detail=TEXTS), max_size=3
+    ).map(tuple),
+    medium=st.none() | st.builds(MediumFacts, usb_id=TEXTS, serial=TEXTS, filesystem_uuid=TEXTS, label=TEXTS),
+    operator=TEXTS,
+    duration_ms=NUMBERS,
+    traffic=st.none() | st.builds(Traffic, *[NUMBERS] * 7),
+    resumed=st.booleans(),
+    count=st.integers(1, SEQUENCE_MAX),
+    problem=st.none() | st.builds(Problem, reason=REASONS, text=TEXTS),
+)
+RECEIPTS = st.builds(
+    Receipt,
+    device=st.from_regex(DEVICE_ID, fullmatch=True).map(DeviceId),
+    number=st.integers(1, SEQUENCE_MAX),
+    previous=DIGESTS | st.just(NO_PREVIOUS),
+    draft=DRAFTS,
+)
+
+
+def _canonical(document: Json) -> bytes:
+    assert isinstance(document, dict)
+    return strictjson.encode(document)
+
+
+def _rejects(raw: bytes) -> MalformedError:
+    with pytest.raises(MalformedError) as caught:
+        statement.decode(raw)
+    return caught.value
+
+
+@given(RECEIPTS)
+def test_round_trip(receipt: Receipt) -> None:
+    raw = statement.encode(receipt)
+    assert statement.decode(raw) == receipt
+    assert b"\n" not in raw, "a receipt is one line"
+    assert raw.isascii()
+
+
+@given(DRAFTS)
+def test_a_draft_waits_in_the_state_file_unchanged(draft: Draft) -> None:
+    raw = strictjson.encode(statement.draft_table(draft))
+    assert statement.draft_from(strictjson.decode(raw, "state", limit=1 << 20)) == draft
+
+
+def test_the_valid_document_of_these_tests_is_valid_and_has_every_field() -> None:
+    assert statement.decode(_canonical(VALID)) == FULL
+    predicate = corruption.at(VALID, PREDICATE)
+    assert isinstance(predicate, dict)
+    assert None not in predicate.values()
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_malformed(raw: bytes) -> None:
+    _rejects(raw)
+
+
+@given(st.data())
+def test_one_flipped_bit_gives_another_receipt_or_malformed(data: st.DataObject) -> None:
+    raw = bytearray(_canonical(VALID))
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with contextlib.suppress(MalformedError):
+        # One value has one form: other bytes that are taken are another receipt, or a signature could be moved between them.
+        assert statement.decode(bytes(raw)) != FULL
+
+
+@pytest.mark.parametrize("place", corruption.fields(VALID), ids=corruption.shown)
+def test_a_missing_field_is_malformed(place: Place) -> None:
+    raw = _canonical(corruption.without(VALID, place))
+    if place[-1] in {"rootfs", "app"}:
+        # `images` is a map: one key less is another release.
+        assert statement.decode(raw) != FULL
+    else:
+        _rejects(raw)
+
+
+@pytest.mark.parametrize("place", corruption.objects(VALID), ids=corruption.shown)
+def test_an_unknown_field_is_malformed(place: Place) -> None:
+    _rejects(_canonical(corruption.replaced(VALID, (*place, "extra"), None)))
+
+
+@pytest.mark.parametrize("wrong", corruption.WRONG_TYPES)
+@pytest.mark.parametrize("place", corruption.fields(VALID), ids=corruption.shown)
+def test_a_field_of_a_wrong_type_is_malformed(place: Place, wrong: str) -> None:
+    value = corruption.WRONG_TYPES[wrong]
+    right = corruption.at(VALID, place)
+    raw = _canonical(corruption.replaced(VALID, place, value))
+    if isinstance(value, bool | int) and type(value) is type(right):
+        assert statement.decode(raw).device == FULL.device
+    elif value is None and place in NULLABLE - {(*PREDICATE, "bundle")}:
+        assert statement.decode(raw) != FULL
+    else:
+        # A bundle that is null no longer matches the subject: rejected as well.
+        _rejects(raw)
+
+
+OUT_OF_RANGE: list[tuple[Place, Json]] = [
+    (("_type",), "https://in-toto.io/Statement/v0.1"),
+    (("predicateType",), "urn:usbupdate:receipt:2"),
+    (("subject",), []),
+    (("subject", 0, "name"), "another"),
+    (("subject", 0, "digest", "sha256"), "0" * 64),
+    ((*PREDICATE, "device"), "GW"),
+    ((*PREDICATE, "device"), "../gw"),
+    ((*PREDICATE, "number"), 0),
+    ((*PREDICATE, "number"), SEQUENCE_MAX + 1),
+    ((*PREDICATE, "previous"), "F" * 64),
+    ((*PREDICATE, "id"), "0" * 31),
+    ((*PREDICATE, "event"), "exploded"),
+    ((*PREDICATE, "event"), "COMMITTED"),
+    ((*PREDICATE, "boot_id"), ""),
+    ((*PREDICATE, "boot_id"), "/etc"),
+    ((*PREDICATE, "monotonic_ms"), -1),
+    ((*PREDICATE, "wall"), "2026-02-30T12:00:00Z"),
+    ((*PREDICATE, "wall"), "yesterday"),
+    ((*PREDICATE, "clock"), "gps"),
+    ((*PREDICATE, "from", "version"), "one two"),
+    ((*PREDICATE, "from", "sequence"), -1),
+    ((*PREDICATE, "to", "images"), {"../rootfs": "3" * 64}),
+    ((*PREDICATE, "bundle", "name"), "../gateway"),
+    ((*PREDICATE, "trust", "root_version"), 0),
+    ((*PREDICATE, "trust", "signers"), ["5" * 64, "5" * 64]),
+    ((*PREDICATE, "checks", 0, "name"), "x" * 201),
+    ((*PREDICATE, "checks", 0, "name"), "\x1b[31m"),
+    ((*PREDICATE, "checks", 0, "result"), "ok"),
+    ((*PREDICATE, "checks", 0, "reason"), "Not kebab"),
+    ((*PREDICATE, "checks", 0, "detail"), "x" * 2001),
+    ((*PREDICATE, "checks"), [{"name": "", "result": "passed", "reason": "", "detail": ""}] * 65),
+    ((*PREDICATE, "medium", "label"), "a\rb"),
+    ((*PREDICATE, "operator"), "x" * 201),
+    ((*PREDICATE, "duration_ms"), -1),
+    ((*PREDICATE, "traffic", "read"), -1),
+    ((*PREDICATE, "count"), 0),
+    ((*PREDICATE, "problem", "text"), "x" * 2001),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), OUT_OF_RANGE, ids=[f"{corruption.shown(p)}-{n}" for n, (p, _) in enumerate(OUT_OF_RANGE)]
+)
+def test_a_value_out_of_range_is_malformed(place: Place, value: Json) -> None:
+    _rejects(_canonical(corruption.replaced(VALID, place, value)))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        json.dumps(VALID).encode(),
+        json.dumps(VALID, indent=1).encode(),
+        json.dumps(VALID, separators=(",", ":")).encode() + b"\n",
+        b" " + _canonical(VALID),
+        _canonical(VALID).replace(b"gateway", b"g\\u0061teway"),
+        _canonical(VALID).replace(b'"count":1', b'"count":-0'),
+        _canonical(VALID).replace(b'"resumed":true', b'"resumed": true'),
+        json.dumps(VALID, separators=(",", ":"), sort_keys=False).encode().replace(b'{"_type"', b'{ "_type"'),
+        json.dumps(dict(reversed(list(json.loads(_canonical(VALID)).items()))), separators=(",", ":")).encode(),
+    ],
+    ids=["blanks", "indent", "line-feed", "leading-blank", "escape", "minus-zero", "one-blank", "blank-in-brace", "order"],
+)
+def test_the_same_receipt_in_another_form_is_malformed(raw: bytes) -> None:
+    _rejects(raw)
+
+
+def test_text_beyond_ascii_has_one_form_too() -> None:
+    named = replace(FULL, draft=replace(FULL.draft, operator="Jörg \N{GRINNING FACE}"))
+    raw = statement.encode(named)
+    assert statement.decode(raw) == named
+    _rejects(raw.replace(rb"J\u00f6rg", "Jörg".encode()))
+    _rejects(raw.replace(rb"\ud83d\ude00", rb"\uD83D\uDE00"))
+
+
+def test_an_oversized_receipt_is_malformed() -> None:
+    raw = _canonical(VALID)
+    _rejects(raw[:-1] + b" " * RECEIPT_SIZE_MAX + b"}")
