@@ -1,0 +1,129 @@
+"""What is known of a stick besides its files: which block device it is, its file system, and the names that it gives itself.
+
+All of it comes from a stranger's hardware: it is hints for a person, never identity, and is cleaned before it goes anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from usbupdate.core.receipt import MediumFacts
+from usbupdate.device import process
+from usbupdate.errors import MediumUnreadableError, UnusableFileError
+
+FACT_MAX: Final = 200
+_SYS: Final = Path("/sys")
+_DEV: Final = Path("/dev")
+_PROBE_S: Final = 30.0
+_NOTHING_FOUND: Final = 2
+_SYSFS_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What a block device or an image holds; all empty if that is nothing that libblkid knows."""
+
+    type: str = ""
+    uuid: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """A block device: its path under /dev, its number as the kernel writes it, and its folder under /sys."""
+
+    path: Path
+    number: str
+    sys: Path
+
+    @property
+    def is_partition(self) -> bool:
+        """Whether it is a partition of a disk, and not a disk."""
+        return (self.sys / "partition").exists()
+
+    def disk_members(self) -> tuple[BlockDevice, ...]:
+        """Return all partitions of the disk that this is or lies on, or the disk itself if it has none."""
+        disk = self.sys.parent if self.is_partition else self.sys
+        found = sorted(entry.parent for entry in disk.glob("*/partition"))
+        return tuple(_from_sys(sys) for sys in found) or (self,)
+
+
+def block_device(path: Path, *, sys_root: Path = _SYS) -> BlockDevice:
+    """Return the block device at `path`.
+
+    Raises:
+        UnusableFileError: there is none.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or "it cannot be looked at") from error
+    if not stat.S_ISBLK(status.st_mode):
+        raise UnusableFileError(path=str(path), problem="it is no block device")
+    device = device_of_number(status.st_rdev, sys_root=sys_root)
+    if device is None:
+        raise UnusableFileError(path=str(path), problem="the kernel does not know this block device")
+    return device
+
+
+def device_of_number(number: int, *, sys_root: Path = _SYS) -> BlockDevice | None:
+    """Return the block device with this number, such as a file's `st_dev`; None for tmpfs and the like."""
+    sys = sys_root / "dev" / "block" / f"{os.major(number)}:{os.minor(number)}"
+    return _from_sys(sys.resolve()) if sys.exists() else None
+
+
+def probe(source: Path) -> FileSystem:
+    """Return what file system a block device or image file holds, looked at without mounting it.
+
+    Raises:
+        MediumUnreadableError: it could not be read, or the answer is not clear, which two file systems in one place make so.
+    """
+    try:
+        finished = process.run(["blkid", "-p", "-o", "export", source], timeout_s=_PROBE_S)
+    except OSError as error:
+        raise MediumUnreadableError(name=str(source), problem="the program blkid is missing") from error
+    if finished.exit_code == _NOTHING_FOUND:
+        return FileSystem()
+    if not finished.succeeded:
+        raise MediumUnreadableError(name=str(source), problem="its file system cannot be told")
+    pairs = (line.partition("=") for line in finished.output.decode("utf-8", errors="replace").splitlines())
+    told = {key: value for key, _, value in pairs}
+    return FileSystem(
+        type=cleaned(told.get("TYPE", "")), uuid=cleaned(told.get("UUID", "")), label=cleaned(told.get("LABEL", ""))
+    )
+
+
+def medium_facts(filesystem: FileSystem, device: BlockDevice | None) -> MediumFacts:
+    """Return the hints for the receipt; where nothing is known they are empty."""
+    usb = (
+        None if device is None else next((up for up in (device.sys, *device.sys.parents) if (up / "idVendor").is_file()), None)
+    )
+    return MediumFacts(
+        usb_id="" if usb is None else f"{_attribute(usb / 'idVendor')}:{_attribute(usb / 'idProduct')}",
+        serial="" if usb is None else _attribute(usb / "serial"),
+        filesystem_uuid=filesystem.uuid,
+        label=filesystem.label,
+    )
+
+
+def cleaned(text: str) -> str:
+    """Return a hint with nothing in it that is not printable, and of bounded length."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text.strip())[:FACT_MAX]
+
+
+def _attribute(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return cleaned(file.read(_SYSFS_MAX).decode("utf-8", errors="replace"))[: FACT_MAX // 2]
+    except OSError:
+        # Cheap sticks have no serial number, and one that is being pulled has nothing any more.
+        return ""
+
+
+def _from_sys(sys: Path) -> BlockDevice:
+    # The kernel writes `!` where a device's name has a slash.
+    return BlockDevice(path=_DEV / sys.name.replace("!", "/"), number=_attribute(sys / "dev"), sys=sys)

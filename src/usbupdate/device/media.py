@@ -1,0 +1,288 @@
+"""A stick as the agent holds it: a mounted folder, a block device that is mounted here, or an image file.
+
+Read-only and harmless (`nosuid,nodev,noexec`) for as long as it is read, writable only for the moment in which the log goes
+out, and never writable if it holds no folder `usbupdate`: such a stick is somebody else's.
+
+Source: design, section 5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from usbupdate import durable
+from usbupdate.core.layout import TOP
+from usbupdate.device import process
+from usbupdate.device.facts import BlockDevice, FileSystem, block_device, device_of_number, medium_facts, probe
+from usbupdate.device.images import unpacked_image
+from usbupdate.errors import (
+    FileSystemNotAllowedError,
+    ForeignStickError,
+    MediumError,
+    MountedElsewhereError,
+    MountFailedError,
+    StickReadOnlyError,
+    TwoSticksError,
+    UnusableFileError,
+)
+from usbupdate.medium import DirectoryMedium
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from usbupdate.core.receipt import MediumFacts
+    from usbupdate.device.configuration import Configuration
+
+RUN_DIR: Final = Path("/run/usbupdate/media")
+_HARMLESS: Final = "nosuid,nodev,noexec"
+_MOUNT_S: Final = 60.0
+
+
+class Medium(Protocol):
+    """A stick, for as long as the agent has it open."""
+
+    @property
+    def reader(self) -> DirectoryMedium:
+        """What reads the files on the stick."""
+
+    def facts(self) -> MediumFacts:
+        """Return the hints for the receipt; see `ports.MediumIdentity`."""
+
+    def writable(self) -> contextlib.AbstractContextManager[Path]:
+        """Give the stick's top folder for the moment of writing the log; what was written is on the stick when it ends.
+
+        Raises:
+            ForeignStickError: the stick is none of ours, and is left as it is.
+            StickReadOnlyError: it cannot be written to.
+        """
+
+
+@contextmanager
+def opened(source: Path, configuration: Configuration, *, run_dir: Path = RUN_DIR) -> Iterator[Medium]:
+    """Hold a stick open.
+
+    The caller holds the device's lock: a mount that a killed command left behind in `run_dir` is taken away.
+
+    Args:
+        source: a mounted directory, a block device, or an image file with a FAT file system and no partition table.
+        configuration: which file systems are allowed.
+        run_dir: where block devices are mounted.
+
+    Raises:
+        UnusableFileError: it is none of these.
+        RefusedError: mounted elsewhere, a file system that is not allowed, or two partitions with a folder `usbupdate`.
+        MediumError: it could not be read.
+    """
+    try:
+        mode = source.stat().st_mode
+    except OSError as error:
+        raise UnusableFileError(path=str(source), problem=error.strerror or "it cannot be looked at") from error
+    if stat.S_ISDIR(mode):
+        yield FolderMedium(source)
+    elif stat.S_ISBLK(mode):
+        with _mounted_device(block_device(source), configuration.filesystems, run_dir) as medium:
+            yield medium
+    elif stat.S_ISREG(mode):
+        with unpacked_image(source) as image:
+            yield image
+    else:
+        raise UnusableFileError(path=str(source), problem="it is no folder, no block device and no image file")
+
+
+class FolderMedium:
+    """A stick that somebody else has mounted, or a copy of one. Implements `Medium`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reader = DirectoryMedium(folder)
+
+    def facts(self) -> MediumFacts:
+        """Return the hints for the receipt; a folder that is no mount point says nothing of a stick."""
+        folder = self.reader.mount
+        device = device_of_number(folder.stat().st_dev) if folder.is_mount() else None
+        filesystem = FileSystem()
+        if device is not None:
+            with contextlib.suppress(MediumError):
+                filesystem = probe(device.path)
+        return medium_facts(filesystem, device)
+
+    @contextmanager
+    def writable(self) -> Iterator[Path]:
+        """Give the folder itself; see `Medium`."""
+        folder = self.reader.mount
+        require_ours(folder)
+        require_writable(folder, str(folder))
+        yield folder
+
+
+class DeviceMedium:
+    """A partition that is mounted here, read-only. Implements `Medium`."""
+
+    def __init__(self, device: BlockDevice, filesystem: FileSystem, folder: Path, options: str) -> None:
+        self.reader = DirectoryMedium(folder)
+        self._device = device
+        self._filesystem = filesystem
+        self._options = options
+
+    def facts(self) -> MediumFacts:
+        """Return the hints for the receipt; see `Medium`."""
+        return medium_facts(self._filesystem, self._device)
+
+    @contextmanager
+    def writable(self) -> Iterator[Path]:
+        """Mount it read-write for the moment; see `Medium`."""
+        folder = self.reader.mount
+        require_ours(folder)
+        try:
+            self._remount("rw")
+            require_writable(folder, str(self._device.path))
+            yield folder
+        finally:
+            # Read-only again also means that everything is on the stick. If that fails, `sync` is what is left.
+            try:
+                self._remount("ro")
+            except StickReadOnlyError:
+                os.sync()
+
+    def _remount(self, mode: str) -> None:
+        finished = _system(self._device, "mount", "-o", f"remount,{mode},{self._options}", str(self.reader.mount))
+        if not finished.succeeded:
+            raise StickReadOnlyError(name=str(self._device.path), problem=finished.last_line)
+
+
+def require_ours(folder: Path) -> None:
+    """Refuse to write to a stick without a folder `usbupdate` of its own; a link of that name is none.
+
+    Raises:
+        ForeignStickError: there is none.
+    """
+    try:
+        ours = stat.S_ISDIR((folder / TOP).lstat().st_mode)
+    except OSError:
+        ours = False
+    if not ours:
+        raise ForeignStickError
+
+
+def require_writable(folder: Path, name: str) -> None:
+    """Refuse to write where the system already says that it will not let us.
+
+    Raises:
+        StickReadOnlyError: naming the stick by `name`.
+    """
+    try:
+        read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY) or not os.access(folder / TOP, os.W_OK)
+    except OSError as error:
+        raise StickReadOnlyError(name=name, problem=error.strerror or "it cannot be looked at") from error
+    if read_only:
+        raise StickReadOnlyError(name=name, problem="it is write-protected")
+
+
+@contextmanager
+def _mounted_device(device: BlockDevice, allowed: tuple[str, ...], run_dir: Path) -> Iterator[DeviceMedium]:
+    """Hold the one partition that is meant mounted."""
+    members = {member: _probe_member(member, device) for member in device.disk_members()}
+    readable = [member for member, filesystem in members.items() if filesystem.type in allowed]
+    wanted = [device] if device.is_partition else readable
+    if not wanted or wanted[0] not in readable:
+        found = members.get(device, FileSystem()).type or "no file system"
+        raise FileSystemNotAllowedError(device=str(device.path), filesystem=found, allowed=", ".join(allowed))
+    if len(readable) > 1:
+        holders = [member for member in readable if _holds_ours(member, members[member], run_dir)]
+        if len(holders) > 1:
+            raise TwoSticksError(first=str(holders[0].path), second=str(holders[1].path))
+        if holders and not device.is_partition:
+            wanted = holders
+    with _mounted(wanted[0], members[wanted[0]], run_dir) as medium:
+        yield medium
+
+
+def _probe_member(member: BlockDevice, meant: BlockDevice) -> FileSystem:
+    """Return what a partition holds; one beside the partition that is meant may be unreadable and counts for nothing then."""
+    try:
+        return probe(member.path)
+    except MediumError:
+        if member == meant:
+            raise
+        return FileSystem()
+
+
+def _holds_ours(device: BlockDevice, filesystem: FileSystem, run_dir: Path) -> bool:
+    """Tell whether a partition holds a folder `usbupdate`; one that cannot be read holds nothing."""
+    with contextlib.suppress(MountFailedError, ForeignStickError):
+        with _mounted(device, filesystem, run_dir) as medium:
+            require_ours(medium.reader.mount)
+        return True
+    return False
+
+
+@contextmanager
+def _mounted(device: BlockDevice, filesystem: FileSystem, run_dir: Path) -> Iterator[DeviceMedium]:
+    """Mount a partition in a folder of its own that only root may enter, and take it away whatever happens."""
+    _require_unused(device, run_dir)
+    durable.make_directory(run_dir, mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="stick-", dir=run_dir))
+    try:
+        yield DeviceMedium(device, filesystem, folder, _mount(device, filesystem, folder))
+    finally:
+        _unmount(device, folder)
+
+
+def _mount(device: BlockDevice, filesystem: FileSystem, folder: Path) -> str:
+    """Mount read-only and return the options besides that; kernels before 5.10 and old mounts know no `nosymfollow`."""
+    problem = ""
+    for options in (f"{_HARMLESS},nosymfollow", _HARMLESS):
+        finished = _system(device, "mount", "-t", filesystem.type, "-o", f"ro,{options}", str(device.path), str(folder))
+        if finished.succeeded:
+            return options
+        problem = finished.last_line
+    raise MountFailedError(device=str(device.path), problem=problem)
+
+
+def _unmount(device: BlockDevice, folder: Path) -> None:
+    if folder.is_mount() and not _system(device, "umount", str(folder)).succeeded:
+        # Pulled, or something still has a file open: out of sight now, and gone when the last file is closed.
+        _system(device, "umount", "-l", str(folder))
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _require_unused(device: BlockDevice, run_dir: Path) -> None:
+    """Refuse a partition that anybody else has mounted and could change under our eyes."""
+    for mount in _mounts_of(device):
+        if mount.is_relative_to(run_dir):
+            _unmount(device, mount)
+        else:
+            raise MountedElsewhereError(device=str(device.path), mount=f"it is mounted at {mount}")
+    try:
+        # The kernel says "busy" for mounts in other namespaces too, which no list of ours can show.
+        os.close(os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise MountedElsewhereError(device=str(device.path), mount="something else has claimed it") from error
+        raise MountFailedError(device=str(device.path), problem=error.strerror or "it cannot be opened") from error
+
+
+def _mounts_of(device: BlockDevice) -> list[Path]:
+    """Return where a block device is mounted, as far as this namespace shows."""
+    mounts = []
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", errors="surrogateescape").splitlines():
+        fields = line.split(" ")
+        if fields[2] == device.number:
+            # Blanks and the like stand there as three octal digits.
+            mounts.append(Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])))
+    return mounts
+
+
+def _system(device: BlockDevice, *argv: str) -> process.Finished:
+    try:
+        return process.run(argv, timeout_s=_MOUNT_S)
+    except OSError as error:
+        raise MountFailedError(device=str(device.path), problem=f"the program {argv[0]} is missing") from error
