@@ -139,7 +139,7 @@ def test_what_other_readers_forgive_is_malformed(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "escape", [r"\ud800", r"\udfff", r"\ud800x", r"\udc00\ud800", r"\u0000", r"\u0007", r"\u001b", r"\u007f", r"\r"]
+    "escape", [r"\ud800", r"\udfff", r"\ud800x", r"\udc00\ud800", r"\u0000", r"\u0007", r"\u001b", r"\u007f", r"\u009b", r"\r"]
 )
 def test_surrogates_and_control_characters_are_malformed_in_text(escape: str) -> None:
     fields = decode(b'{"a":"' + escape.encode() + b'"}', "document", limit=LIMIT)

@@ -218,5 +218,5 @@ def _depth(raw: bytes) -> int:
 
 
 def _require_clean(text: str, document: str, field: str) -> None:
-    if any((char < " " and char not in "\n\t") or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in text):
+    if any((char < " " and char not in "\n\t") or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in text):
         raise MalformedError(document=document, field=field, problem="contains control characters")
