@@ -9,13 +9,14 @@ import pytest
 
 from tests.source import modules
 
-SHARED = {"errors", "durable", "medium", "core"}
+SHARED = {"errors", "durable", "medium", "trustfiles", "core"}
 MAY_IMPORT = {
     "": set[str](),
     "errors": {"errors"},
     "core": {"core", "errors"},
     "durable": {"durable", "errors"},
     "medium": {"medium", "core", "errors"},
+    "trustfiles": {"trustfiles", "durable", "core", "errors"},
     "packager": {"packager", *SHARED},
     "device": {"device", *SHARED},
     "audit": {"audit", *SHARED},

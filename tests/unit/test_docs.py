@@ -1,0 +1,73 @@
+"""Documents that lie are worse than none: links lead somewhere, and commands that pages show exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.source import CHECKOUT, PACKAGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:^|`|\$ )usbupdate ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)", re.MULTILINE)
+TEST_OR_SOURCE = re.compile(r"`((?:src|tests|docs|systemd|udev-rules|benchmarks)/[\w./-]+\.\w+)`")
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@EACH_PAGE
+def test_links_lead_somewhere(page: Path) -> None:
+    wrong = []
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            wrong.append(target)
+    assert wrong == []
+
+
+@EACH_PAGE
+def test_files_that_pages_name_exist(page: Path) -> None:
+    named = TEST_OR_SOURCE.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
+
+
+@cache
+def _help(*command: str) -> str | None:
+    """Return a command's help, or nothing if there is no such command."""
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-m", "usbupdate", *command, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+@pytest.mark.skipif(not (PACKAGE / "__main__.py").exists(), reason="there is no command line yet")
+def test_commands_that_pages_show_exist() -> None:
+    shown = {command for page in PAGES for command in COMMAND.findall(page.read_text(encoding="utf-8"))}
+    missing = []
+    for command in sorted(shown):
+        group, _, rest = command.partition(" ")
+        overview = _help(group)
+        # `usbupdate demo` takes no second word; `usbupdate stick write` does.
+        if overview is None or (rest and "COMMAND" in overview and not re.search(rf"^\W*{rest}\b", overview, re.MULTILINE)):
+            missing.append(command)
+    assert missing == []
