@@ -148,6 +148,16 @@ def point(link: Path, target: str) -> None:
     sync_directory(link.parent)
 
 
+def rename(path: Path, new: Path) -> None:
+    """Give the file at `path` the name `new` in the same directory, durably.
+
+    Raises:
+        OSError: the file has one of the two names.
+    """
+    path.replace(new)
+    sync_directory(new.parent)
+
+
 def remove(path: Path) -> None:
     """Remove the file at `path` durably; one that is not there is removed already.
 
@@ -178,8 +188,8 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
 def clone_tree(source: Path, destination: Path) -> None:
     """Make the new directory `destination` hold what `source` holds, for `sync_tree` to make durable.
 
-    Regular files are shared, not copied, so it costs little: only for trees whose files are replaced and never written in place.
-    Symbolic links stay links.
+    Regular files are shared, not copied, so it costs little: only for trees whose files are replaced and never written in
+    place. Symbolic links stay links.
 
     Raises:
         OSError: `destination` exists, or some of it has been made.

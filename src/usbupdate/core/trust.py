@@ -1,0 +1,259 @@
+"""Whom this device believes, and what they say is on the stick.
+
+`refresh` does, in this order:
+
+1. what the device has stored must verify under its own newest root; a broken store stops everything;
+2. the start is the newest stored root, or the configured one if its version is higher: the root never goes backwards;
+3. walk the roots on the stick, and forget what the new root no longer vouches for;
+4. recompute the time floor, and from it what time it is;
+5. timestamp, snapshot, targets: the stick's or the device's own, whichever are newer, by the library;
+6. what was accepted must also be good at the time that it proves.
+
+What was proven before a failure stays in the folder, whatever the failure. Signatures, thresholds, versions and expiry are the
+library's work (`tuf.ngclient`); this module gives it a stick, a time and a place.
+
+Source: design, section 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+
+from usbupdate.core import manifest
+from usbupdate.core.layout import METADATA, shown, target_name, target_path
+from usbupdate.core.rootrules import Document, is_signed, root_of, signed_time, signers
+from usbupdate.core.stickfetcher import MetadataOnStick, NewestFetcher
+from usbupdate.core.timefloor import ClockReading, format_time, trusted_now
+from usbupdate.core.truststate import (
+    TrustFolder,
+    check_configured_root,
+    newest_stored_root,
+    older_roots,
+    read_own,
+    settle,
+    starting_root,
+    stored_documents,
+    time_floor,
+)
+from usbupdate.core.tuflibrary import ROTATIONS_MAX, first_expired, update_the_rest, walk_roots
+from usbupdate.core.words import DIGEST, Digest
+from usbupdate.errors import (
+    AliasedTargetError,
+    FileDigestError,
+    ForkedOfficeError,
+    MediumFileMissingError,
+    MediumFileSizeError,
+    MetadataMalformedError,
+    MetadataMissingError,
+    MetadataMixedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usbupdate.core.layout import MediumReader
+    from usbupdate.core.receipt import ClockQuality
+
+__all__ = [
+    "ClockReading",
+    "TargetEntry",
+    "TrustFolder",
+    "Trusted",
+    "bundle_names",
+    "check_configured_root",
+    "newest_stored_root",
+    "read_manifest",
+    "refresh",
+]
+
+_ROOT_NAME: Final = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
+_TARGET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.json")
+_BUNDLE_TARGET: Final = re.compile(r"(?!allow-)[a-z0-9][a-z0-9._-]{0,62}-[1-9][0-9]{0,15}\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEntry:
+    """What signed targets metadata says of one target: its digest and its size in bytes."""
+
+    sha256: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What a refresh proved.
+
+    `root_sha256` is the digest of the newest root's bytes. `signers` are the ids of the keys that validly signed targets.
+    `expires` is the earliest end over the four roles; `floor` and `now` are the time floor and the time by which expiry was
+    judged, and `clock` tells where that comes from. `targets` are those of the top-level targets metadata. `newer_than_medium`
+    says what the device knows that is newer than the stick, and is empty if the stick is as new.
+    """
+
+    root_version: int
+    root_sha256: Digest
+    timestamp_version: int
+    snapshot_version: int
+    targets_version: int
+    signers: tuple[str, ...]
+    expires: str
+    floor: str
+    now: str
+    clock: ClockQuality
+    targets: Mapping[str, TargetEntry]
+    newer_than_medium: str = ""
+
+
+def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: ClockReading) -> Trusted:
+    """Return what the stick's metadata prove, judged by everything that the folder's metadata prove already.
+
+    Args:
+        folder: empty, or what an earlier refresh left.
+        bootstrap: the configured root, as in its file.
+        medium: the stick.
+        clock: what the system says; whether it counts is decided here.
+
+    Raises:
+        NotReadyError: the folder or the configured root cannot be relied on; nothing has changed.
+        RejectedError: the metadata on the stick do not verify; what did verify stays in the folder.
+        MediumError: the stick could not be read; as above.
+        OSError: the folder could not be written.
+    """
+    own = read_own(folder)
+    start = starting_root(own, bootstrap)
+    stick = MetadataOnStick(medium)
+    try:
+        walk_roots(folder, start, stick)
+    finally:
+        root = settle(folder, start)
+    _require_no_gap(root, start, medium)
+    now, _ = trusted_now(time_floor(folder, root), clock)
+    fetcher = NewestFetcher(stick, root_of(root), lambda: older_roots(folder, root.version), stored_documents(folder, root))
+    try:
+        update_the_rest(folder, root, fetcher, now)
+    finally:
+        settle(folder, start)
+    if not fetcher.is_stick_older:
+        _require_whole(stick, root, stored_documents(folder, root))
+    return _proven(folder, root, fetcher, clock)
+
+
+def bundle_names(trusted: Trusted) -> tuple[str, ...]:
+    """Return the names of the targets that are manifests of bundles, sorted."""
+    return tuple(sorted(name for name in trusted.targets if _BUNDLE_TARGET.fullmatch(name)))
+
+
+def read_manifest(trusted: Trusted, name: str, medium: MediumReader) -> tuple[manifest.Manifest, Digest]:
+    """Return the manifest that a target is, and its digest.
+
+    Args:
+        trusted: what a refresh proved.
+        name: one of `bundle_names(trusted)`.
+        medium: the stick.
+
+    Raises:
+        MediumFileMissingError: the bundle is offered, but not on this stick.
+        NewerFormatError: only a later usbupdate can read it.
+        RejectedError: what lies there is not what was signed, or is signed under another release's name.
+        MediumError: the stick could not be read.
+    """
+    entry = trusted.targets[name]
+    path = target_path(entry.sha256, name)
+    if entry.size > manifest.MANIFEST_SIZE_MAX:
+        raise MediumFileSizeError(name=shown(path), size=entry.size, allowed=manifest.MANIFEST_SIZE_MAX)
+    raw = medium.read(path, entry.size)
+    if len(raw) != entry.size:
+        raise MediumFileSizeError(name=shown(path), size=len(raw), allowed=entry.size)
+    if hashlib.sha256(raw).hexdigest() != entry.sha256:
+        raise FileDigestError(name=shown(path))
+    bundle = manifest.decode(raw)
+    # One manifest under two names would be one release with two sequences.
+    actual = target_name(bundle.name, bundle.sequence)
+    if actual != name:
+        raise AliasedTargetError(name=name, actual=actual)
+    return bundle, entry.sha256
+
+
+def _require_no_gap(root: Document, start: Document, medium: MediumReader) -> None:
+    """Reject a stick that has later roots than the walk could reach; listed names are compared, never opened.
+
+    Source: design, section 3, "Every stick carries every root version".
+    """
+    try:
+        names = medium.names(METADATA)
+    except MediumFileMissingError:
+        return
+    newest = max((int(match[1]) for name in names if (match := _ROOT_NAME.fullmatch(name))), default=0)
+    if newest > root.version and root.version - start.version < ROTATIONS_MAX:
+        raise MetadataMissingError(role=Root.type, name=f"{root.version + 1}.root.json")
+
+
+def _proven(folder: TrustFolder, root: Document, fetcher: NewestFetcher, clock: ClockReading) -> Trusted:
+    documents = stored_documents(folder, root)
+    timestamp, snapshot, targets = (documents[role] for role in (Timestamp.type, Snapshot.type, Targets.type))
+    floor = time_floor(folder, root)
+    now, quality = trusted_now(floor, clock)
+    # The timestamp proves that it is at least as late as when it was signed. The next refresh judges by that; so must this one.
+    expired = first_expired([root, timestamp, snapshot, targets], now)
+    if expired is not None:
+        raise expired
+    return Trusted(
+        root_version=root.version,
+        root_sha256=Digest(hashlib.sha256(root.raw).hexdigest()),
+        timestamp_version=timestamp.version,
+        snapshot_version=snapshot.version,
+        targets_version=targets.version,
+        signers=signers(root_of(root), targets),
+        expires=format_time(min(document.signed.expires for document in (root, timestamp, snapshot, targets))),
+        floor=format_time(floor),
+        now=format_time(now),
+        clock=quality,
+        targets=_entries(targets),
+        newer_than_medium=_title(timestamp) if fetcher.is_stick_older else "",
+    )
+
+
+def _title(timestamp: Document) -> str:
+    """Return how to name what the device knows and the stick does not."""
+    if not isinstance(timestamp.signed, Timestamp):
+        raise MetadataMalformedError(role=Timestamp.type, problem="it belongs to another role")
+    return f"timestamp version {timestamp.version} of {format_time(signed_time(timestamp.signed))}"
+
+
+def _require_whole(stick: MetadataOnStick, root: Document, accepted: dict[str, Document]) -> None:
+    """Reject a stick of the present state whose other metadata are not those accepted: the verdict is the stick's own.
+
+    The library does not read what the device has in store, so a damaged or forked stick would pass on some devices only.
+    """
+    for document in (root, accepted[Snapshot.type], accepted[Targets.type]):
+        role = document.signed.type
+        found = stick.find(role, document.version)
+        # A root may be newer than the latest timestamp, so a stick of the present state need not have it.
+        if found is None and role == Root.type:
+            continue
+        found = found or stick.get(role, document.version)
+        if found.raw == document.raw:
+            continue
+        if found.version == document.version and is_signed(root_of(root), found):
+            raise ForkedOfficeError(role=role, version=document.version)
+        raise MetadataMixedError(role=role, problem="its bytes are not those that belong to this version")
+
+
+def _entries(document: Document) -> dict[str, TargetEntry]:
+    if not isinstance(document.signed, Targets):
+        raise MetadataMalformedError(role=Targets.type, problem="it belongs to another role")
+    entries: dict[str, TargetEntry] = {}
+    for name, target in document.signed.targets.items():
+        # Other names are nothing that this version would ask a stick for.
+        if not _TARGET_NAME.fullmatch(name):
+            continue
+        digest: object = target.hashes.get("sha256")
+        size: object = target.length
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest) or not isinstance(size, int) or isinstance(size, bool):
+            raise MetadataMalformedError(role=Targets.type, problem="a target has no SHA-256 or no size")
+        entries[name] = TargetEntry(Digest(digest), size)
+    return entries

@@ -1,0 +1,130 @@
+"""Where a device keeps whom it trusts: generations of a folder, and one symbolic link that names the current one.
+
+    trust/current -> 7        trust/7/root_history/…, root.json, timestamp.json, snapshot.json, targets.json, floor.json
+
+The TUF library replaces its files one by one and syncs none of them. So a refresh works on a clone of the current generation,
+which is made durable and becomes current in one step: a cut at any instant leaves the old generation or the new one, each whole.
+
+Source: design, section 3, "Staging".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from usbupdate import durable
+from usbupdate.core import trust
+from usbupdate.core.words import Digest
+from usbupdate.errors import MediumError, RejectedError, TrustExistsError, TrustMissingError, TrustStorageError
+from usbupdate.trustfiles import TrustFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from usbupdate.core.layout import MediumReader
+
+CURRENT: Final = "current"
+_GENERATION: Final = re.compile(r"[1-9][0-9]{0,15}")
+
+
+class TrustStore:
+    """The trust of one device, in the folder `trust` of its state directory. One process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def provision(self, root: bytes) -> None:
+        """Trust one root from now on, durably; again with the same root, nothing happens.
+
+        Raises:
+            ConfiguredRootError: it is no root.
+            TrustExistsError: the device trusts another one already.
+            TrustStorageError: the storage failed; nothing is trusted yet.
+        """
+        document = trust.check_configured_root(root)
+        with self._storage():
+            current = self._current()
+            if current is not None:
+                if trust.newest_stored_root(TrustFiles(current)).raw != root:
+                    raise TrustExistsError(path=str(self._folder))
+                return
+            self._sweep(None)
+            generation = self._folder / "1"
+            durable.make_directory(generation)
+            TrustFiles(generation).begin(document.version, root)
+            durable.point(self._folder / CURRENT, generation.name)
+
+    def newest_root(self) -> tuple[int, Digest]:
+        """Return version and digest of the newest root that this device has accepted.
+
+        Raises:
+            TrustMissingError: the device was never provisioned.
+            StoredTrustError: the store is broken.
+            TrustStorageError: the storage failed.
+        """
+        with self._storage():
+            root = trust.newest_stored_root(TrustFiles(self._require_current()))
+        return root.version, Digest(hashlib.sha256(root.raw).hexdigest())
+
+    def refresh(self, medium: MediumReader, clock: trust.ClockReading, configured_root: bytes) -> trust.Trusted:
+        """Return what the stick's metadata prove, and keep it; what was proven before a failure is kept too.
+
+        Raises:
+            NotReadyError: the store or the configured root cannot be relied on, or the storage failed; the store is as it was.
+            RejectedError: the metadata on the stick do not verify.
+            MediumError: the stick could not be read.
+
+        Source: `core.trust.refresh`.
+        """
+        with self._storage():
+            current = self._require_current()
+            self._sweep(current)
+            staged = self._folder / str(int(current.name) + 1)
+            durable.clone_tree(current, staged)
+            try:
+                trusted = trust.refresh(TrustFiles(staged), configured_root, medium, clock)
+            except (RejectedError, MediumError):
+                # A revocation holds from the moment it is proven, whatever else is wrong with the stick that brought it.
+                self._adopt(staged)
+                raise
+            self._adopt(staged)
+            return trusted
+
+    def _adopt(self, staged: Path) -> None:
+        durable.sync_tree(staged)
+        durable.sync_directory(self._folder)
+        durable.point(self._folder / CURRENT, staged.name)
+        self._sweep(staged)
+
+    def _sweep(self, current: Path | None) -> None:
+        """Remove every generation but the current one: what an earlier refresh left behind, or has just replaced."""
+        if not self._folder.is_dir():
+            return
+        for entry in self._folder.iterdir():
+            if _GENERATION.fullmatch(entry.name) and entry != current:
+                durable.remove_tree(entry)
+
+    def _current(self) -> Path | None:
+        link = self._folder / CURRENT
+        if not link.is_symlink():
+            return None
+        name = link.readlink().name
+        generation = self._folder / name
+        return generation if _GENERATION.fullmatch(name) and generation.is_dir() else None
+
+    def _require_current(self) -> Path:
+        current = self._current()
+        if current is None:
+            raise TrustMissingError(path=str(self._folder / CURRENT))
+        return current
+
+    @contextmanager
+    def _storage(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrustStorageError(problem=error.strerror or type(error).__name__) from error
