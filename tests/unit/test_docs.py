@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.source import CHECKOUT, PACKAGE
+from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
+from usbupdate.core.envelope import LINE_SIZE_MAX
+from usbupdate.core.identity import IDENTITY_SIZE_MAX
+from usbupdate.core.index import RECORD_SIZE
+from usbupdate.core.layout import NAMES_MAX
+from usbupdate.core.manifest import INDEX_SIZE_MAX, MANIFEST_SIZE_MAX, NOTES_MAX, PACK_SIZE_MAX, Artifact, Manifest
+from usbupdate.core.receipt import RECEIPT_SIZE_MAX, Event
+from usbupdate.core.rootrules import SIGNED_TIME, SIZE_MAX
+from usbupdate.core.strictjson import DEPTH_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,4 +80,45 @@ def test_commands_that_pages_show_exist() -> None:
         # `usbupdate demo` takes no second word; `usbupdate stick write` does.
         if overview is None or (rest and "COMMAND" in overview and not re.search(rf"^\W*{rest}\b", overview, re.MULTILINE)):
             missing.append(command)
+    assert missing == []
+
+
+FORMAT_PAGE = (CHECKOUT / "docs" / "format.md").read_text(encoding="utf-8")
+
+LIMITS = {
+    **SIZE_MAX,
+    "manifest": MANIFEST_SIZE_MAX,
+    "index": INDEX_SIZE_MAX,
+    "pack": PACK_SIZE_MAX,
+    "identity.json": IDENTITY_SIZE_MAX,
+    "checkpoint": CHECKPOINT_SIZE_MAX,
+    "a line of receipts.jsonl": LINE_SIZE_MAX,
+}
+
+
+@pytest.mark.parametrize("file", LIMITS)
+def test_the_format_page_states_the_limit_that_the_code_holds(file: str) -> None:
+    assert f"| {file} | {LIMITS[file]:,} |" in FORMAT_PAGE
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        f"nesting deeper than {DEPTH_MAX} ",
+        f"more than {NAMES_MAX:,} names",
+        f"text {NOTES_MAX:,}",
+        f"at most {RECEIPT_SIZE_MAX:,} bytes",
+        f"{RECORD_SIZE} bytes each",
+        f"`{SIGNED_TIME}`",
+        *(f"`{event}`" for event in Event),
+    ],
+)
+def test_the_format_page_states_what_the_code_does(fact: str) -> None:
+    assert fact in FORMAT_PAGE
+
+
+@pytest.mark.parametrize("kind", [Manifest, Artifact])
+def test_the_format_page_has_every_field(kind: type[Manifest | Artifact]) -> None:
+    names = {"slot_class": "class"}
+    missing = [field.name for field in fields(kind) if f"| `{names.get(field.name, field.name)}` |" not in FORMAT_PAGE]
     assert missing == []
