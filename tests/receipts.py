@@ -55,7 +55,7 @@ def draft(number: int, event: Event = Event.COMMITTED, *, problem: str = "") -> 
         medium=MediumFacts("0781:5567", "4C53", "1234-ABCD", "USBUPDATE"),
         duration_ms=90_000,
         traffic=Traffic(read=1, written=2, skipped=3, equal=4, zero=5, delta=0, full=6),
-        problem=Problem("stick-full", problem) if problem else None,
+        problem=Problem("log-stick-full", problem) if problem else None,
     )
 
 
