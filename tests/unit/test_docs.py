@@ -29,7 +29,8 @@ PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"(?:^|`|\$ )usbupdate ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)", re.MULTILINE)
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(?:^|`|[$#] )usbupdate ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)", re.MULTILINE)
 TEST_OR_SOURCE = re.compile(r"`((?:src|tests|docs|systemd|udev-rules|benchmarks)/[\w./-]+\.\w+)`")
 
 
@@ -70,9 +71,10 @@ def _help(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-@pytest.mark.skipif(not (PACKAGE / "__main__.py").exists(), reason="there is no command line yet")
+@pytest.mark.skipif(not (PACKAGE / "cli" / "main.py").exists(), reason="there is no command line yet")
 def test_commands_that_pages_show_exist() -> None:
-    shown = {command for page in PAGES for command in COMMAND.findall(page.read_text(encoding="utf-8"))}
+    code = [piece for page in PAGES for piece in CODE.findall(page.read_text(encoding="utf-8"))]
+    shown = {command for piece in code for command in COMMAND.findall(piece)}
     missing = []
     for command in sorted(shown):
         group, _, rest = command.partition(" ")

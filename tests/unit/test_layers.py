@@ -118,8 +118,8 @@ def test_the_laptop_sides_work_where_linux_modules_are_missing(side: str) -> Non
     assert done.returncode == 0, done.stderr
 
 
-def test_boot_confirmation_starts_without_trust_cryptography_or_typer() -> None:
-    path = "usbupdate.device.confirm"
+@pytest.mark.parametrize("path", ["usbupdate.device.confirm", "usbupdate.cli.boot"])
+def test_boot_confirmation_starts_without_trust_cryptography_or_typer(path: str) -> None:
     if not any(f"usbupdate.{module.name}" == path for module in modules()):
         pytest.skip(f"{path} is not there yet")
     done = _imported_modules(f"import {path}", LATE_DEPENDENCIES)

@@ -28,7 +28,7 @@ def test_version_stands_once_and_is_read_from_the_installed_package() -> None:
 
 
 def test_python_dash_m_says_the_version() -> None:
-    if not (PACKAGE / "__main__.py").exists():
+    if not (PACKAGE / "cli" / "main.py").exists():
         pytest.skip("there is no command line yet")
     done = _run("--version")
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def test_python_dash_m_says_the_version() -> None:
 
 
 def test_a_command_that_does_not_exist_is_a_wrong_use_without_a_traceback() -> None:
-    if not (PACKAGE / "__main__.py").exists():
+    if not (PACKAGE / "cli" / "main.py").exists():
         pytest.skip("there is no command line yet")
     done = _run("no-such-command")
     assert done.returncode == 2
