@@ -21,6 +21,7 @@ from usbupdate.core.manifest import INDEX_SIZE_MAX, MANIFEST_SIZE_MAX, NOTES_MAX
 from usbupdate.core.receipt import RECEIPT_SIZE_MAX, Event
 from usbupdate.core.rootrules import SIGNED_TIME, SIZE_MAX
 from usbupdate.core.strictjson import DEPTH_MAX
+from usbupdate.device.ledger import SIZE_MAX as LEDGER_SIZE_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +95,7 @@ LIMITS = {
     "pack": PACK_SIZE_MAX,
     "identity.json": IDENTITY_SIZE_MAX,
     "checkpoint": CHECKPOINT_SIZE_MAX,
+    "receipts.jsonl": LEDGER_SIZE_MAX,
     "a line of receipts.jsonl": LINE_SIZE_MAX,
 }
 
