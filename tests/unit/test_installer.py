@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.payload import APP, CHUNK, ROOTFS, SlotFile, an_image, packed
+from usbupdate.core.layout import payload_path
+from usbupdate.core.receipt import Traffic
+from usbupdate.device.installer import install, preflight, verify_lacking
+from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from usbupdate.core.words import SlotClass
+    from usbupdate.device.ports import SlotImage
+    from usbupdate.device.slotimages import OpenImage
+    from usbupdate.medium import DirectoryMedium
+
+IMAGE = an_image(7, zero=frozenset({2, 5}), last=1234)
+PAYLOAD = packed({ROOTFS: IMAGE})
+STORED = sum(pack.size for pack in PAYLOAD.artifact.packs)
+INDEX = PAYLOAD.artifact.index.size
+
+
+@dataclass
+class Told:
+    """What an installation told, in order."""
+
+    steps: list[str | tuple[int, int]] = field(default_factory=list)
+
+    def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        self.steps.append((done_bytes, total_bytes))
+
+    def first_write(self) -> None:
+        self.steps.append("first write")
+
+    @property
+    def advances(self) -> list[tuple[int, int]]:
+        return [step for step in self.steps if not isinstance(step, str)]
+
+
+class WatchedImage:
+    """An image that tells what is done with it."""
+
+    def __init__(self, image: OpenImage, told: Told) -> None:
+        self._image = image
+        self._told = told
+        self.size = image.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._image.read_at(offset, size)
+
+    def write_at(self, offset: int, contents: bytes) -> None:
+        self._told.steps.append("write")
+        self._image.write_at(offset, contents)
+
+    def sync(self) -> None:
+        self._told.steps.append("sync")
+        self._image.sync()
+
+    def drop_cache(self) -> None:
+        self._told.steps.append("drop cache")
+        self._image.drop_cache()
+
+    def close(self) -> None:
+        self._image.close()
+
+
+@pytest.fixture
+def stick(mount: Path, medium: DirectoryMedium) -> DirectoryMedium:
+    PAYLOAD.write(mount)
+    return medium
+
+
+def a_slot(folder: Path, contents: bytes = b"\xaa" * len(IMAGE)) -> SlotFile:
+    return SlotFile(folder / "slot", contents)
+
+
+def test_a_slot_with_other_contents_gets_the_whole_image(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path)
+
+    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, progress=Told())
+
+    assert slot.contents == IMAGE
+    assert traffic == Traffic(read=2 * INDEX + STORED, written=len(IMAGE), zero=2, full=5)
+
+
+def test_installing_the_same_again_writes_nothing(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path, IMAGE)
+    told = Told()
+
+    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}, progress=told)
+
+    assert traffic == Traffic(read=2 * INDEX, skipped=len(IMAGE), equal=7)
+    assert "write" not in told.steps
+    assert "first write" not in told.steps
+
+
+def test_zeros_that_the_slot_already_holds_are_not_written(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path, bytes(len(IMAGE)))
+
+    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, progress=Told())
+
+    assert slot.contents == IMAGE
+    assert (traffic.equal, traffic.zero, traffic.full) == (2, 0, 5)
+
+
+def test_bytes_of_the_slot_beyond_the_image_are_left_alone(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path, b"\xaa" * (len(IMAGE) + 2 * CHUNK))
+
+    install(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, progress=Told())
+
+    assert slot.contents == IMAGE + b"\xaa" * (2 * CHUNK)
+
+
+def test_every_class_gets_its_own_image(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
+    images = {ROOTFS: IMAGE, APP: an_image(2, seed=9, last=1)}
+    both = packed(images)
+    both.write(mount)
+    slots = {each: SlotFile(tmp_path / each, bytes(8 * CHUNK), each) for each in images}
+    told = Told()
+
+    install(both.manifest, medium, {each: slots[each].open() for each in images}, progress=told)
+
+    for each, image in images.items():
+        assert slots[each].contents[: len(image)] == image
+    assert told.steps.count("first write") == 1
+
+
+def test_progress_rises_to_its_total(stick: DirectoryMedium, tmp_path: Path) -> None:
+    told = Told()
+
+    install(PAYLOAD.manifest, stick, {ROOTFS: a_slot(tmp_path).open()}, progress=told)
+
+    assert [done for done, _ in told.advances] == sorted({done for done, _ in told.advances})
+    assert {total for _, total in told.advances} == {2 * len(IMAGE)}
+    assert told.advances[-1] == (2 * len(IMAGE), 2 * len(IMAGE))
+
+
+def test_the_first_write_is_told_once_and_after_it_is_durable(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path, IMAGE[:CHUNK] + bytes(len(IMAGE) - CHUNK))
+    told = Told()
+
+    install(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}, progress=told)
+
+    words = [step for step in told.steps if isinstance(step, str)]
+    assert words == ["write", "sync", "first write", "write", "write", "write", "sync", "drop cache"]
+
+
+def test_a_sector_that_cannot_be_read_is_written_anew(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path, IMAGE)
+
+    class Weak(WatchedImage):
+        mended = False
+
+        def read_at(self, offset: int, size: int) -> bytes:
+            if offset == CHUNK and not self.mended:
+                raise SlotReadError(slot_class=ROOTFS, problem="Input/output error")
+            return super().read_at(offset, size)
+
+        def write_at(self, offset: int, contents: bytes) -> None:
+            super().write_at(offset, contents)
+            self.mended = True
+
+    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: Weak(slot.open(), Told())}, progress=Told())
+
+    assert (traffic.equal, traffic.full) == (6, 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error"),
+    [
+        ({ROOTFS: len(IMAGE) - 1}, ImageTooLargeError),
+        ({ROOTFS: len(IMAGE), APP: CHUNK}, SlotClassMissingError),
+        ({APP: len(IMAGE)}, SlotClassMissingError),
+        ({}, SlotClassUnknownError),
+    ],
+)
+def test_a_release_that_does_not_fit_changes_nothing(
+    stick: DirectoryMedium, tmp_path: Path, sizes: Mapping[SlotClass, int], error: type[Exception]
+) -> None:
+    slots = {each: SlotFile(tmp_path / each, b"\xaa" * size, each) for each, size in sizes.items()}
+    images: dict[SlotClass, SlotImage] = {each: slot.open() for each, slot in slots.items()}
+
+    with pytest.raises(error):
+        install(PAYLOAD.manifest, stick, images, progress=Told())
+    assert all(slot.contents == slot.before for slot in slots.values())
+
+
+def test_preflight_reads_the_indexes_only(stick: DirectoryMedium) -> None:
+    assert preflight(PAYLOAD.manifest, stick) == INDEX
+
+
+def test_verifying_beforehand_writes_nothing_and_tells_how_far_it_is(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path)
+    told = Told()
+
+    verify_lacking(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}, progress=told)
+
+    assert told.steps == told.advances
+    assert told.advances[-1] == (len(IMAGE), len(IMAGE))
+    assert slot.contents == slot.before
+
+
+def test_what_the_slot_holds_already_is_not_read_from_the_stick(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
+    PAYLOAD.write(mount)
+    for pack in PAYLOAD.artifact.packs:
+        PAYLOAD.file(mount, pack).write_bytes(bytes(pack.size))
+    slot = a_slot(tmp_path, IMAGE)
+
+    verify_lacking(PAYLOAD.manifest, medium, {ROOTFS: slot.open()}, progress=Told())
+    install(PAYLOAD.manifest, medium, {ROOTFS: slot.open()}, progress=Told())
+
+
+def test_an_image_of_zeros_needs_no_packs(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
+    image = bytes(2 * CHUNK + 1)
+    payload = packed({ROOTFS: image})
+    payload.write(mount)
+    slot = a_slot(tmp_path, b"\xaa" * len(image))
+
+    assert payload.artifact.packs == ()
+    verify_lacking(payload.manifest, medium, {ROOTFS: slot.open()}, progress=Told())
+    assert install(payload.manifest, medium, {ROOTFS: slot.open()}, progress=Told()).zero == 3
+    assert slot.contents == image
+
+
+def test_memory_holds_a_few_chunks_whatever_the_image_is_large(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
+    image = an_image(3) * 32
+    payload = packed({ROOTFS: image}, chunks_per_pack=1000)
+    payload.write(mount)
+    slot = a_slot(tmp_path, bytes(len(image)))
+    opened = slot.open()
+    assert mount.joinpath(*payload_path(payload.artifact.index.sha256)).exists()
+
+    tracemalloc.start()
+    try:
+        install(payload.manifest, medium, {ROOTFS: opened}, progress=Told())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(image) == 96 * CHUNK
+    assert peak < 6 * CHUNK
