@@ -228,6 +228,92 @@ class ContentsDifferError(RejectedError):
     says = "Chunk {chunk} decompresses to something other than the signed image."
 
 
+# --- Trust: what tuf said of a stick's metadata ----------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class MetadataMissingError(RejectedError):
+    """Metadata that signed metadata, or the form of a stick, calls for is not on the stick."""
+
+    role: str
+    name: str
+    says = "The stick lacks the {role} metadata ({name})."
+
+
+@dataclass(eq=False)
+class MetadataMalformedError(RejectedError):
+    """Metadata does not have the form that is prescribed for it."""
+
+    role: str
+    problem: str
+    says = "The {role} metadata is malformed: {problem}."
+
+
+@dataclass(eq=False)
+class MetadataSignatureError(RejectedError):
+    """Too few of the people whom this device trusts signed the metadata."""
+
+    role: str
+    says = "The {role} metadata is not signed by enough of the keys that this device trusts."
+    hint = "Do not use this stick. If it is your own office's, ask for a newly written one; if not, report where it came from."
+
+
+@dataclass(eq=False)
+class MetadataExpiredError(RejectedError):
+    """Metadata is past the end that was signed into it."""
+
+    role: str
+    expires: str
+    now: str
+    says = "The {role} metadata ended {expires}; for this device it is {now}."
+    hint = "Ask the release office for a newly written stick, and check the device's clock."
+
+
+@dataclass(eq=False)
+class MetadataRollbackError(RejectedError):
+    """Metadata is older than what this device has seen, and something newer vouches for it."""
+
+    role: str
+    problem: str
+    says = "The {role} metadata goes back behind what this device knows: {problem}."
+
+
+@dataclass(eq=False)
+class MetadataMixedError(RejectedError):
+    """Metadata of two different states of the repository lie on one stick."""
+
+    role: str
+    problem: str
+    says = "The {role} metadata is not the one that belongs to the rest of the stick: {problem}."
+
+
+@dataclass(eq=False)
+class ForkedOfficeError(RejectedError):
+    """One version of signed metadata exists with two contents: two copies of the office go their own ways."""
+
+    role: str
+    version: int
+    says = "The {role} metadata version {version} differs from the one that this device knows under the same version."
+    hint = "Two copies of the release office sign on their own, or a key is misused. Report it to the release office."
+
+
+@dataclass(eq=False)
+class RepeatedKeyError(RejectedError):
+    """A root lets one key count twice towards a threshold."""
+
+    role: str
+    says = "The root metadata lists one public key twice for the role {role}."
+
+
+@dataclass(eq=False)
+class AliasedTargetError(RejectedError):
+    """A manifest says that it is another release than the name under which it was signed."""
+
+    name: str
+    actual: str
+    says = "The manifest signed as {name} is the one of {actual}."
+
+
 # --- Policy said no --------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +426,73 @@ class NotReadyError(UsbupdateError):
     """Fail closed: something without which nothing may be installed is missing or unreadable."""
 
     exit_code = ExitCode.NOT_READY
+
+
+# --- Trust: what the device itself keeps -----------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class TrustMissingError(NotReadyError):
+    """The device has no trust store."""
+
+    path: str
+    says = "This device trusts nobody yet: {path} is missing."
+    hint = "Provision the device ('usbupdate device provision'), or restore its state partition."
+
+
+@dataclass(eq=False)
+class TrustExistsError(NotReadyError):
+    """The device already has a trust store, and its root is another one."""
+
+    path: str
+    says = "This device already trusts another root: {path}."
+    hint = "A device is provisioned once. Rotate the root with a stick, or start from an empty state directory."
+
+
+@dataclass(eq=False)
+class StoredTrustError(NotReadyError):
+    """A file of the trust store is empty, broken, or not signed by the root beside it."""
+
+    name: str
+    problem: str
+    says = "The device's stored trust metadata cannot be used: {name}: {problem}."
+    hint = "Restore the state partition, or provision the device again; nothing is installed until then."
+
+
+@dataclass(eq=False)
+class ConfiguredRootError(NotReadyError):
+    """The configured trust root is no root that a device could start from."""
+
+    problem: str
+    says = "The configured trust root cannot be used: {problem}."
+    hint = "Put the release office's root.json where the configuration names it."
+
+
+@dataclass(eq=False)
+class RootConflictError(NotReadyError):
+    """The configured root and the stored one have the same version and are not the same."""
+
+    version: int
+    says = "The configured trust root version {version} is not the root version {version} that this device knows."
+    hint = "Find out which of the two is genuine before this device takes another stick."
+
+
+@dataclass(eq=False)
+class TrustStorageError(NotReadyError):
+    """The trust store could not be read or written."""
+
+    problem: str
+    says = "The device's trust store failed: {problem}."
+    hint = "Free space on the state partition and check its file system; the stick can then be inserted again."
+
+
+@dataclass(eq=False)
+class TrustLibraryError(NotReadyError):
+    """The installed tuf library is not one that this program knows how to give the time to."""
+
+    version: str
+    says = "The installed tuf library {version} cannot be told what time it is."
+    hint = "Install the version of tuf that the packaging of usbupdate names."
 
 
 # --- Policy ----------------------------------------------------------------------------------------------------------
@@ -739,3 +892,313 @@ class NotEnrolledError(UsbupdateError):
     exit_code = ExitCode.NOT_ENROLLED
     says = "Consistent, but signed by keys that are not enrolled: {devices}."
     hint = "Enrol each with the fingerprint that it showed at provisioning: 'usbupdate audit enroll --fingerprint'."
+
+
+# --- The agent -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class StateMissingError(NotReadyError):
+    """The device was provisioned, but its state file is gone."""
+
+    path: str
+    says = "The device's state is missing: {path}."
+    hint = "Nothing is installed. Find out what happened to the state partition before the device is provisioned again."
+
+
+@dataclass(eq=False)
+class StateUnreadableError(NotReadyError):
+    """The state file cannot be read or is not of its form; nothing is ever reset."""
+
+    path: str
+    problem: str
+    says = "The device's state cannot be used: {path}: {problem}"
+    hint = "Nothing is installed. Find out what happened to the state partition before the device is provisioned again."
+
+
+@dataclass(eq=False)
+class DegradedError(NotReadyError):
+    """The device goes on running, but takes no offers until its next start."""
+
+    problem: str
+    says = "This device takes no updates for now: {problem}"
+    hint = "Mend what is named and restart the device."
+
+
+@dataclass(eq=False)
+class LedgerFullError(NotReadyError):
+    """There is no room for the receipts of another attempt."""
+
+    says = "The device's ledger has no room for the receipts of another update."
+    hint = "Bring the device a newly written stick from the office, which acknowledges receipts so that they can be trimmed."
+
+
+@dataclass(eq=False)
+class UpdateUnderWayError(BusyError):
+    """An installed release waits for its restart; another bundle is not looked at before its end."""
+
+    version: str
+    says = "The release {version} is installed and waits for its restart."
+    hint = "Let the device restart first, then put the stick in again."
+
+
+@dataclass(eq=False)
+class GateRefusedError(RefusedError):
+    """A gate of the owner's said no."""
+
+    gate: str
+    says = "The gate {gate} does not allow an installation."
+    hint = "Ask the operator of the device; the gate's own words are in the receipt."
+
+
+@dataclass(eq=False)
+class GatePostponedError(RefusedError):
+    """A gate of the owner's said later."""
+
+    gate: str
+    says = "The gate {gate} postpones the installation."
+    hint = "Put the stick in again when the device may be updated."
+
+
+@dataclass(eq=False)
+class NothingOnTrialError(UsbupdateError):
+    """A person spoke of a trial, and there is none."""
+
+    exit_code = ExitCode.NOTHING_ON_TRIAL
+    says = "Nothing is on trial on this device."
+    hint = "Use 'usbupdate device status' to see how the device stands."
+
+
+@dataclass(eq=False)
+class NothingInstalledError(UsbupdateError):
+    """A person wanted to activate or withdraw a release, and none waits for its restart."""
+
+    exit_code = ExitCode.NOTHING_ON_TRIAL
+    says = "No installed release waits for its restart."
+    hint = "Use 'usbupdate device status' to see how the device stands."
+
+
+@dataclass(eq=False)
+class RolledBackError(UsbupdateError):
+    """An attempt ended on the old release."""
+
+    outcome: str
+    problem: str
+    running: str
+    exit_code = ExitCode.ROLLED_BACK
+    says = "The new release was given up ({outcome}): {problem} The device runs {running}."
+    hint = "The device is whole. Send the receipts on the stick to the release office."
+
+
+@dataclass(eq=False)
+class StoreFailedError(NotReadyError):
+    """The state file could not be saved, so nothing further may be done."""
+
+    path: str
+    problem: str
+    says = "The device's state could not be saved: {path}: {problem}."
+    hint = "Free or mend the state partition, then restart the device."
+
+
+# --- The office ------------------------------------------------------------------------------------------------------
+
+
+class OfficeKeyError(UsbupdateError):
+    """A key of the office could not be read, used or made."""
+
+    exit_code = ExitCode.KEY
+
+
+@dataclass(eq=False)
+class KeyUnusableError(OfficeKeyError):
+    """What was named as a key is none, or none that we use."""
+
+    key: str
+    problem: str
+    says = "The key {key} cannot be used: {problem}."
+    hint = "Name a PEM file with an Ed25519 or ECDSA P-256 or P-384 key, or a key URI such as hsm:2."
+
+
+@dataclass(eq=False)
+class KeyExistsError(OfficeKeyError):
+    """A key would be written over another one."""
+
+    path: str
+    says = "{path} exists already, and a key is never written over."
+    hint = "Give another name, or move the old key away first."
+
+
+@dataclass(eq=False)
+class KeyLockedError(OfficeKeyError):
+    """A key file is protected, and its passphrase is missing or wrong."""
+
+    key: str
+    says = "The key {key} did not open: its passphrase is missing or wrong."
+    hint = "Give the passphrase with --passphrase-file, in USBUPDATE_PASSPHRASE, or at the prompt."
+
+
+@dataclass(eq=False)
+class SameKeyTwiceError(OfficeKeyError):
+    """One public key would count as two people towards a threshold."""
+
+    key: str
+    says = "The key {key} stands twice: it would count as two people."
+    hint = "Give each person a key of their own with 'usbupdate key create'."
+
+
+@dataclass(eq=False)
+class ThresholdError(OfficeKeyError):
+    """A threshold that the keys of a role can never meet, or that anybody meets."""
+
+    role: str
+    threshold: int
+    keys: int
+    says = "{role} cannot need {threshold} signature(s): it has {keys} key(s)."
+    hint = "Give the role as many keys with --key ROLE=FILE, or a threshold from 1 to the number of its keys."
+
+
+@dataclass(eq=False)
+class UselessKeyError(OfficeKeyError):
+    """A key was given to sign with, and nothing that waits for signatures knows it."""
+
+    key: str
+    says = "Nothing that waits for signatures can be signed with the key {key}."
+    hint = "Run 'usbupdate repo check' to see which keys are asked for."
+
+
+class OfficeError(UsbupdateError):
+    """The repository is not in a state that allows what was asked."""
+
+    exit_code = ExitCode.OFFICE
+
+
+@dataclass(eq=False)
+class NoOfficeError(OfficeError):
+    """A folder is no repository of ours."""
+
+    path: str
+    says = "{path} is not a repository of usbupdate."
+    hint = "Make one with 'usbupdate repo init', or check the path."
+
+
+@dataclass(eq=False)
+class OfficeExistsError(OfficeError):
+    """A repository would be made where something is already."""
+
+    path: str
+    says = "{path} exists and is not empty."
+    hint = "Give a new folder; a repository is never made over something else."
+
+
+@dataclass(eq=False)
+class OfficeFileError(OfficeError):
+    """A file of the repository is missing or damaged."""
+
+    path: str
+    problem: str
+    says = "{path} in the repository cannot be used: {problem}."
+    hint = "Restore the repository from its backup."
+
+
+@dataclass(eq=False)
+class OfficeClockError(OfficeError):
+    """This computer's clock is behind a time that was signed; signing on would turn the devices' time floor against us."""
+
+    now: str
+    signed: str
+    says = "The clock of this computer says {now}, but {signed} was signed already."
+    hint = "Set the clock, then run the command again."
+
+
+@dataclass(eq=False)
+class SequenceTakenError(OfficeError):
+    """Two bundles for the same hardware would have one sequence."""
+
+    sequence: int
+    bundle: str
+    says = "Sequence {sequence} belongs to the bundle {bundle} already, which is for the same hardware or has the same name."
+    hint = "Give the new bundle a higher sequence."
+
+
+@dataclass(eq=False)
+class SequenceJumpError(OfficeError):
+    """A sequence is so much higher than the last one that it looks like a slip, and sequences never fall again."""
+
+    sequence: int
+    highest: int
+    says = "Sequence {sequence} is more than 1,000 above the highest so far, {highest}."
+    hint = "If that is meant, run the command again with --yes: devices never go back below it."
+
+
+@dataclass(eq=False)
+class NoSuchBundleError(OfficeError):
+    """No bundle of the repository bears that name."""
+
+    bundle: str
+    says = "The repository offers no bundle {bundle}."
+    hint = "Run 'usbupdate bundle list' to see what it offers."
+
+
+@dataclass(eq=False)
+class NotSignedError(UsbupdateError):
+    """Something waits for signatures, and a stick made now would not carry it."""
+
+    roles: str
+    exit_code = ExitCode.UNSIGNED
+    says = "Not signed by enough people yet: {roles}."
+    hint = "Let the missing people run 'usbupdate repo sign'; 'usbupdate repo check' says who they are."
+
+
+@dataclass(eq=False)
+class ExpiresSoonError(UsbupdateError):
+    """A stick would be, or is, good for less than the margin."""
+
+    role: str
+    expires: str
+    margin_days: int
+    exit_code = ExitCode.EXPIRES_SOON
+    says = "The {role} metadata ends at {expires}, in less than {margin_days} day(s)."
+    hint = "Run 'usbupdate repo refresh' (or re-sign root and targets), write the stick again, or give a smaller --margin."
+
+
+@dataclass(eq=False)
+class StickFullError(UsbupdateError):
+    """A stick has less room than is needed; nothing was written."""
+
+    mount: str
+    needed: int
+    free: int
+    exit_code = ExitCode.STICK_FULL
+    says = "{mount} is too small: {needed} bytes are needed and {free} are free."
+    hint = "Use a larger stick, remove other files from it, or write fewer bundles with --bundle."
+
+
+@dataclass(eq=False)
+class StickWriteError(UsbupdateError):
+    """Writing to a stick failed; devices take what it held before, or nothing."""
+
+    mount: str
+    problem: str
+    exit_code = ExitCode.STICK_WRITE
+    says = "Writing to {mount} failed: {problem}."
+    hint = "Check that the stick is not write-protected or full, then write it again; if it happens twice, use another stick."
+
+
+@dataclass(eq=False)
+class StickDidNotKeepError(UsbupdateError):
+    """What was read back from a stick is not what was written to it."""
+
+    mount: str
+    problem: str
+    exit_code = ExitCode.STICK_WRITE
+    says = "{mount} did not keep what was written to it: {problem}."
+    hint = "Throw this stick away and write another one."
+
+
+@dataclass(eq=False)
+class DeltasNotMadeError(InputError):
+    """The option for deltas was given to a version that does not make them."""
+
+    base: str
+    says = "Deltas are not made yet, so --base {base} cannot be used."
+    hint = "Leave --base out; the bundle then carries the whole image."

@@ -2,8 +2,9 @@
 
     trust/current -> 7        trust/7/root_history/…, root.json, timestamp.json, snapshot.json, targets.json, floor.json
 
-The TUF library replaces its files one by one and syncs none of them. So a refresh works on a clone of the current generation,
-which is made durable and becomes current in one step: a cut at any instant leaves the old generation or the new one, each whole.
+The TUF library replaces its files one by one and syncs none of them. So a refresh works on a clone of the current generation;
+the clone is made durable and becomes current in one step. A cut at any instant leaves the old generation or the new one, each
+whole.
 
 Source: design, section 3, "Staging".
 """
