@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+
+import pytest
 
 from usbupdate.device.blockdevices import BlockDevices
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SOC: Final = "platform/soc/mmc0"
@@ -86,3 +93,18 @@ def gateway(folder: Path) -> Board:
     board.mount("0:2", "/", kind="rootfs", source="rootfs")
     board.mount("179:2", "/", source="/dev/root")
     return board
+
+
+@contextmanager
+def loop_device(backing: Path) -> Iterator[str]:
+    """Yield a real block device whose contents are a file; skip the test where that is not allowed."""
+    if os.geteuid() != 0 or shutil.which("losetup") is None:
+        pytest.skip("a loop device takes root and losetup")
+    made = subprocess.run(["losetup", "--find", "--show", str(backing)], check=False, capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"no loop device here: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.board import USB, Board, gateway
+from tests.board import USB, Board, gateway, loop_device
 from usbupdate.core.words import Slot, SlotClass
 from usbupdate.device.blockdevices import BlockDevices, Number
 from usbupdate.device.slots import BlockSlots
@@ -205,16 +202,10 @@ def test_a_file_in_place_of_a_device_is_not_opened(board: Board) -> None:
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[str]:
     """Yield a real block device of 1 MiB."""
-    if os.geteuid() != 0 or shutil.which("losetup") is None:
-        pytest.skip("a loop device takes root and losetup")
     backing = tmp_path / "backing"
     backing.write_bytes(bytes(1 << 20))
-    made = subprocess.run(["losetup", "--find", "--show", str(backing)], check=False, capture_output=True, text=True)
-    if made.returncode != 0:
-        pytest.skip(f"no loop device here: {made.stderr.strip()}")
-    device = made.stdout.strip()
-    yield device
-    subprocess.run(["losetup", "--detach", device], check=True)
+    with loop_device(backing) as device:
+        yield device
 
 
 def test_a_real_block_device_is_written_synced_and_read_back(loop: str, tmp_path: Path) -> None:
