@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usbupdate.core.receipt import MediumFacts
-from usbupdate.device.facts import FACT_MAX, BlockDevice, FileSystem, medium_facts
+from usbupdate.device.facts import FACT_MAX, FileSystem, StickDevice, medium_facts
 from usbupdate.device.media import opened
 from usbupdate.errors import (
     FileSystemNotAllowedError,
@@ -274,11 +274,9 @@ def test_of_two_partitions_the_one_with_our_folder_is_taken(
     tmp_path: Path, contents: Path, mount: Path, configuration: Configuration
 ) -> None:
     with partitioned(tmp_path, make_ext4(tmp_path / "one", mount, "one"), make_ext4(tmp_path / "two", contents, "two")) as disk:
-        with opened(disk, configuration, run_dir=tmp_path / "run") as medium:
-            assert medium.facts().label == "two"
-        # Named itself, the other one is looked at: somebody put it in and is owed an answer.
-        with opened(Path(f"{disk}p1"), configuration, run_dir=tmp_path / "run") as medium:
-            assert medium.facts().label == "one"
+        for source in (disk, Path(f"{disk}p1"), Path(f"{disk}p2")):
+            with opened(source, configuration, run_dir=tmp_path / "run") as medium:
+                assert medium.facts().label == "two"
 
 
 # --- Facts ---
@@ -291,7 +289,7 @@ def test_what_a_stick_says_of_itself_is_cleaned(tmp_path: Path) -> None:
     (usb / "idVendor").write_text("0951\n")
     (usb / "idProduct").write_text("1666\n")
     (usb / "serial").write_bytes(b"\x1b[2J\xff" + b"x" * 1000)
-    facts = medium_facts(FileSystem(type="vfat", uuid="U", label="L"), BlockDevice(Path("/dev/sda1"), "8:1", sys))
+    facts = medium_facts(FileSystem(type="vfat", uuid="U", label="L"), StickDevice(Path("/dev/sda1"), "8:1", sys))
     assert (facts.usb_id, facts.filesystem_uuid, facts.label) == ("0951:1666", "U", "L")
     assert facts.serial.isprintable()
     assert len(facts.serial) <= FACT_MAX

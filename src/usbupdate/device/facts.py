@@ -33,7 +33,7 @@ class FileSystem:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockDevice:
+class StickDevice:
     """A block device: its path under /dev, its number as the kernel writes it, and its folder under /sys."""
 
     path: Path
@@ -45,14 +45,14 @@ class BlockDevice:
         """Whether it is a partition of a disk, and not a disk."""
         return (self.sys / "partition").exists()
 
-    def disk_members(self) -> tuple[BlockDevice, ...]:
+    def disk_members(self) -> tuple[StickDevice, ...]:
         """Return all partitions of the disk that this is or lies on, or the disk itself if it has none."""
         disk = self.sys.parent if self.is_partition else self.sys
         found = sorted(entry.parent for entry in disk.glob("*/partition"))
         return tuple(_from_sys(sys) for sys in found) or (self,)
 
 
-def block_device(path: Path, *, sys_root: Path = _SYS) -> BlockDevice:
+def stick_device(path: Path, *, sys_root: Path = _SYS) -> StickDevice:
     """Return the block device at `path`.
 
     Raises:
@@ -70,7 +70,7 @@ def block_device(path: Path, *, sys_root: Path = _SYS) -> BlockDevice:
     return device
 
 
-def device_of_number(number: int, *, sys_root: Path = _SYS) -> BlockDevice | None:
+def device_of_number(number: int, *, sys_root: Path = _SYS) -> StickDevice | None:
     """Return the block device with this number, such as a file's `st_dev`; None for tmpfs and the like."""
     sys = sys_root / "dev" / "block" / f"{os.major(number)}:{os.minor(number)}"
     return _from_sys(sys.resolve()) if sys.exists() else None
@@ -97,7 +97,7 @@ def probe(source: Path) -> FileSystem:
     )
 
 
-def medium_facts(filesystem: FileSystem, device: BlockDevice | None) -> MediumFacts:
+def medium_facts(filesystem: FileSystem, device: StickDevice | None) -> MediumFacts:
     """Return the hints for the receipt; where nothing is known they are empty."""
     usb = (
         None if device is None else next((up for up in (device.sys, *device.sys.parents) if (up / "idVendor").is_file()), None)
@@ -124,6 +124,6 @@ def _attribute(path: Path) -> str:
         return ""
 
 
-def _from_sys(sys: Path) -> BlockDevice:
+def _from_sys(sys: Path) -> StickDevice:
     # The kernel writes `!` where a device's name has a slash.
-    return BlockDevice(path=_DEV / sys.name.replace("!", "/"), number=_attribute(sys / "dev"), sys=sys)
+    return StickDevice(path=_DEV / sys.name.replace("!", "/"), number=_attribute(sys / "dev"), sys=sys)

@@ -100,6 +100,12 @@ def ask_gates(folder: Path | None, *, limit_s: float) -> GateVerdict:
     return GateVerdict(Gate.GO, tuple(asked))
 
 
+def folder_problem(folder: Path | None) -> str:
+    """Return why a folder of checks or gates would not be run, or nothing if it would; nothing is run."""
+    found = _executables(folder)
+    return found.detail if isinstance(found, _Unsafe) else ""
+
+
 def _run(executable: Path, deadline: float) -> tuple[Check, int | None]:
     """Run one executable; return its check, with output only if it did not pass, and its exit code if it had one."""
     left_s = deadline - time.monotonic()

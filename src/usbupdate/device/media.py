@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from usbupdate import durable
 from usbupdate.core.layout import TOP
 from usbupdate.device import process
-from usbupdate.device.facts import BlockDevice, FileSystem, block_device, device_of_number, medium_facts, probe
+from usbupdate.device.facts import FileSystem, StickDevice, device_of_number, medium_facts, probe, stick_device
 from usbupdate.device.images import unpacked_image
 from usbupdate.errors import (
     FileSystemNotAllowedError,
@@ -88,7 +88,7 @@ def opened(source: Path, configuration: Configuration, *, run_dir: Path = RUN_DI
     if stat.S_ISDIR(mode):
         yield FolderMedium(source)
     elif stat.S_ISBLK(mode):
-        with _mounted_device(block_device(source), configuration.filesystems, run_dir) as medium:
+        with _mounted_device(stick_device(source), configuration.filesystems, run_dir) as medium:
             yield medium
     elif stat.S_ISREG(mode):
         with unpacked_image(source) as image:
@@ -125,7 +125,7 @@ class FolderMedium:
 class DeviceMedium:
     """A partition that is mounted here, read-only. Implements `Medium`."""
 
-    def __init__(self, device: BlockDevice, filesystem: FileSystem, folder: Path, options: str) -> None:
+    def __init__(self, device: StickDevice, filesystem: FileSystem, folder: Path, options: str) -> None:
         self.reader = DirectoryMedium(folder)
         self._device = device
         self._filesystem = filesystem
@@ -186,7 +186,7 @@ def require_writable(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def _mounted_device(device: BlockDevice, allowed: tuple[str, ...], run_dir: Path) -> Iterator[DeviceMedium]:
+def _mounted_device(device: StickDevice, allowed: tuple[str, ...], run_dir: Path) -> Iterator[DeviceMedium]:
     """Hold the one partition that is meant mounted."""
     members = {member: _probe_member(member, device) for member in device.disk_members()}
     readable = [member for member, filesystem in members.items() if filesystem.type in allowed]
@@ -198,13 +198,13 @@ def _mounted_device(device: BlockDevice, allowed: tuple[str, ...], run_dir: Path
         holders = [member for member in readable if _holds_ours(member, members[member], run_dir)]
         if len(holders) > 1:
             raise TwoSticksError(first=str(holders[0].path), second=str(holders[1].path))
-        if holders and not device.is_partition:
-            wanted = holders
+        # udev names every partition, and one of a stick's partitions stands for the stick: both get the same answer.
+        wanted = holders or wanted
     with _mounted(wanted[0], members[wanted[0]], run_dir) as medium:
         yield medium
 
 
-def _probe_member(member: BlockDevice, meant: BlockDevice) -> FileSystem:
+def _probe_member(member: StickDevice, meant: StickDevice) -> FileSystem:
     """Return what a partition holds; one beside the partition that is meant may be unreadable and counts for nothing then."""
     try:
         return probe(member.path)
@@ -214,7 +214,7 @@ def _probe_member(member: BlockDevice, meant: BlockDevice) -> FileSystem:
         return FileSystem()
 
 
-def _holds_ours(device: BlockDevice, filesystem: FileSystem, run_dir: Path) -> bool:
+def _holds_ours(device: StickDevice, filesystem: FileSystem, run_dir: Path) -> bool:
     """Tell whether a partition holds a folder `usbupdate`; one that cannot be read holds nothing."""
     with contextlib.suppress(MountFailedError, ForeignStickError):
         with _mounted(device, filesystem, run_dir) as medium:
@@ -224,7 +224,7 @@ def _holds_ours(device: BlockDevice, filesystem: FileSystem, run_dir: Path) -> b
 
 
 @contextmanager
-def _mounted(device: BlockDevice, filesystem: FileSystem, run_dir: Path) -> Iterator[DeviceMedium]:
+def _mounted(device: StickDevice, filesystem: FileSystem, run_dir: Path) -> Iterator[DeviceMedium]:
     """Mount a partition in a folder of its own that only root may enter, and take it away whatever happens."""
     _require_unused(device, run_dir)
     durable.make_directory(run_dir, mode=0o700)
@@ -235,7 +235,7 @@ def _mounted(device: BlockDevice, filesystem: FileSystem, run_dir: Path) -> Iter
         _unmount(device, folder)
 
 
-def _mount(device: BlockDevice, filesystem: FileSystem, folder: Path) -> str:
+def _mount(device: StickDevice, filesystem: FileSystem, folder: Path) -> str:
     """Mount read-only and return the options besides that; kernels before 5.10 and old mounts know no `nosymfollow`."""
     problem = ""
     for options in (f"{_HARMLESS},nosymfollow", _HARMLESS):
@@ -246,7 +246,7 @@ def _mount(device: BlockDevice, filesystem: FileSystem, folder: Path) -> str:
     raise MountFailedError(device=str(device.path), problem=problem)
 
 
-def _unmount(device: BlockDevice, folder: Path) -> None:
+def _unmount(device: StickDevice, folder: Path) -> None:
     if folder.is_mount() and not _system(device, "umount", str(folder)).succeeded:
         # Pulled, or something still has a file open: out of sight now, and gone when the last file is closed.
         _system(device, "umount", "-l", str(folder))
@@ -254,7 +254,7 @@ def _unmount(device: BlockDevice, folder: Path) -> None:
         folder.rmdir()
 
 
-def _require_unused(device: BlockDevice, run_dir: Path) -> None:
+def _require_unused(device: StickDevice, run_dir: Path) -> None:
     """Refuse a partition that anybody else has mounted and could change under our eyes."""
     for mount in _mounts_of(device):
         if mount.is_relative_to(run_dir):
@@ -270,7 +270,7 @@ def _require_unused(device: BlockDevice, run_dir: Path) -> None:
         raise MountFailedError(device=str(device.path), problem=error.strerror or "it cannot be opened") from error
 
 
-def _mounts_of(device: BlockDevice) -> list[Path]:
+def _mounts_of(device: StickDevice) -> list[Path]:
     """Return where a block device is mounted, as far as this namespace shows."""
     mounts = []
     for line in Path("/proc/self/mountinfo").read_text("utf-8", errors="surrogateescape").splitlines():
@@ -281,7 +281,7 @@ def _mounts_of(device: BlockDevice) -> list[Path]:
     return mounts
 
 
-def _system(device: BlockDevice, *argv: str) -> process.Finished:
+def _system(device: StickDevice, *argv: str) -> process.Finished:
     try:
         return process.run(argv, timeout_s=_MOUNT_S)
     except OSError as error:

@@ -59,6 +59,17 @@ def save_unit(state_dir: Path, unit: Unit) -> None:
         UnusableValueError: the id or a group is not of its grammar, which also is what makes plain quoting safe here.
         OSError: nothing was saved.
     """
+    require_sound_unit(unit)
+    groups = ", ".join(f'"{group}"' for group in unit.groups)
+    durable.save(state_dir / UNIT_FILE, f'id = "{unit.id}"\ngroups = [{groups}]\n'.encode("ascii"))
+
+
+def require_sound_unit(unit: Unit) -> None:
+    """Refuse a unit that `load_unit` would not read back.
+
+    Raises:
+        UnusableValueError: naming the id or the group.
+    """
     if not DEVICE_ID.fullmatch(unit.id):
         raise UnusableValueError(what="The device id", value=unit.id, problem="not lower-case letters, digits and hyphens")
     for group in unit.groups:
@@ -66,5 +77,3 @@ def save_unit(state_dir: Path, unit: Unit) -> None:
             raise UnusableValueError(what="The group", value=group, problem="not lower-case letters, digits and hyphens")
     if len(set(unit.groups)) != len(unit.groups) or len(unit.groups) > _GROUPS_MAX:
         raise UnusableValueError(what="The groups", value=", ".join(unit.groups), problem="one stands twice, or too many")
-    groups = ", ".join(f'"{group}"' for group in unit.groups)
-    durable.save(state_dir / UNIT_FILE, f'id = "{unit.id}"\ngroups = [{groups}]\n'.encode("ascii"))
