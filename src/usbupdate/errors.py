@@ -620,7 +620,7 @@ class ConfigurationError(NotReadyError):
     key: str
     problem: str
     says = "{path} cannot be used: {key}: {problem}."
-    hint = "Mend that line as the example in docs/ shows; until then nothing is installed."
+    hint = "Mend it as docs/device.md shows; until then nothing is installed."
 
 
 @dataclass(eq=False)

@@ -1,0 +1,279 @@
+"""Bundles: made from images, listed, withdrawn. A bundle is offered by being a target; its sequence is its own for ever.
+
+Source: design, section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from tuf.api.metadata import TargetFile, Targets
+
+from usbupdate import durable
+from usbupdate.core import manifest as manifests
+from usbupdate.core.layout import target_name
+from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
+from usbupdate.core.timefloor import format_time
+from usbupdate.core.words import BUNDLE_NAME, VERSION, BundleName, Digest, SlotClass
+from usbupdate.errors import (
+    MalformedError,
+    NewerFormatError,
+    NoSuchBundleError,
+    OfficeFileError,
+    SequenceJumpError,
+    SequenceTakenError,
+    UnusableFileError,
+    UnusableValueError,
+)
+from usbupdate.packager import keys, pack
+from usbupdate.packager.pack import Packing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from usbupdate.packager.keys import Passphrases
+    from usbupdate.packager.office import Office
+    from usbupdate.packager.signing import Missing
+
+JUMP_MAX: Final = 1000
+_LEVEL_MAX: Final = 22
+_HASH_PIECE: Final = 1 << 20
+_NO_DIGEST: Final = Digest("0" * 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a release engineer asks for. Empty `devices` and `groups` mean every device that is compatible."""
+
+    name: str
+    version: str
+    sequence: int
+    compatible: tuple[str, ...]
+    images: Mapping[str, Path]
+    kind: Kind = Kind.FEATURE
+    from_sequence_min: int = 0
+    devices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    notes: str = ""
+    sbom: Path | None = None
+    jump_is_meant: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle of the repository: its target name, the digest of its manifest, and whether sticks would carry it now."""
+
+    target: str
+    manifest: Manifest
+    sha256: Digest
+    published: bool
+
+    @property
+    def payload(self) -> tuple[Blob, ...]:
+        """The indexes and packs of the bundle, each once."""
+        files = {blob.sha256: blob for artifact in self.manifest.artifacts for blob in (artifact.index, *artifact.packs)}
+        return tuple(files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What became of a change to the list of bundles: the bundle, and who still has to sign."""
+
+    bundle: Bundle
+    missing: tuple[Missing, ...]
+
+
+def create(
+    office: Office, order: Order, now: datetime, *, how: Packing | None = None, ask: Passphrases = keys.no_passphrase
+) -> Offer:
+    """Pack the images of a release, and propose it as a target, signed with every key within reach.
+
+    Raises:
+        InputError: a value or an image cannot be used; the repository is as it was.
+        SequenceTakenError: another bundle has the sequence; as above.
+        SequenceJumpError: the sequence looks like a slip; as above.
+    """
+    how = how or Packing()
+    if not 1 <= how.level <= _LEVEL_MAX:
+        raise UnusableValueError(what="level", value=str(how.level), problem=f"it is not between 1 and {_LEVEL_MAX}")
+    draft = _draft(order, now)
+    _require_free_sequence(draft, _every_manifest(office), jump_is_meant=order.jump_is_meant)
+    pack.forget_unfinished(office.payload)
+    artifacts = tuple(pack.pack_image(order.images[name], SlotClass(name), office.payload, how) for name in order.images)
+    raw = manifests.encode(replace(draft, artifacts=artifacts))
+    digest = Digest(hashlib.sha256(raw).hexdigest())
+    name = target_name(draft.name, draft.sequence)
+    durable.save(office.manifests / f"{digest}.{name}", raw)
+    targets = _edited(office)
+    targets.targets[name] = TargetFile(len(raw), {"sha256": digest}, name)
+    return _propose(office, targets, name, now, ask)
+
+
+def listed(office: Office) -> tuple[Bundle, ...]:
+    """Return every bundle that is offered or waits for signatures, by name and rising sequence.
+
+    Raises:
+        OfficeFileError: a manifest is missing or damaged.
+    """
+    published, waiting = office.metadata.targets(), office.metadata.staged_targets()
+    offered = published.signed.targets if published is not None else {}
+    entries = [(target, True) for target in offered.values()]
+    if waiting is not None:
+        entries += [(target, False) for name, target in waiting.signed.targets.items() if offered.get(name) != target]
+    found = [_bundle(office, target, published=is_published) for target, is_published in entries]
+    bundles = [each for each in found if each is not None]
+    return tuple(sorted(bundles, key=lambda each: (each.manifest.name, each.manifest.sequence)))
+
+
+def withdraw(
+    office: Office, name: str, sequence: int | None, now: datetime, ask: Passphrases = keys.no_passphrase
+) -> tuple[Offer, ...]:
+    """Propose a list of bundles without one, or without all of one name; devices then refuse older sticks that carry it.
+
+    Raises:
+        NoSuchBundleError: nothing of that name and sequence is offered.
+    """
+    meant = [each for each in listed(office) if each.manifest.name == name and sequence in {None, each.manifest.sequence}]
+    targets = _edited(office)
+    gone = [each for each in meant if targets.targets.pop(each.target, None) is not None]
+    if not gone:
+        raise NoSuchBundleError(bundle=name if sequence is None else f"{name}-{sequence}")
+    desk = office.desk(now, ask)
+    desk.stage_targets(targets)
+    missing = desk.advance()
+    return tuple(Offer(each, missing) for each in gone)
+
+
+def chosen(office: Office, names: Iterable[str] = ()) -> tuple[Bundle, ...]:
+    """Return the published bundles for a stick: of each name the one with the highest sequence, or those that are named.
+
+    Args:
+        office: the repository.
+        names: bundle names, or names with a sequence such as `gateway-7`, for stepping stones.
+
+    Raises:
+        NoSuchBundleError: one of them is not offered.
+    """
+    offered = [each for each in listed(office) if each.published]
+    newest = {each.manifest.name: each for each in offered}
+    exact = {each.target.removesuffix(".json"): each for each in offered}
+    wanted: dict[str, Bundle] = {}
+    for name in names:
+        bundle = newest.get(BundleName(name)) or exact.get(name)
+        if bundle is None:
+            raise NoSuchBundleError(bundle=name)
+        wanted[bundle.target] = bundle
+    return tuple(wanted.values()) if wanted else tuple(newest.values())
+
+
+def _draft(order: Order, now: datetime) -> Manifest:
+    """Return the manifest as it will be, with artifacts of no content, once it is sure that a device can read it."""
+    if not BUNDLE_NAME.fullmatch(order.name):
+        problem = "a name has lower-case letters, digits, '.', '_' and '-', and does not begin with 'allow-'"
+        raise UnusableValueError(what="name", value=order.name, problem=problem)
+    if not VERSION.fullmatch(order.version):
+        problem = "a version has letters, digits and '.+~_-', 64 at most"
+        raise UnusableValueError(what="version", value=order.version, problem=problem)
+    nothing = Blob(_NO_DIGEST, 1)
+    draft = Manifest(
+        name=BundleName(order.name),
+        version=order.version,
+        sequence=order.sequence,
+        compatible=order.compatible,
+        kind=order.kind,
+        created=format_time(now),
+        artifacts=tuple(Artifact(SlotClass(each), nothing, manifests.CHUNK_SIZE_MIN, nothing, ()) for each in order.images),
+        from_sequence_min=order.from_sequence_min,
+        devices=order.devices,
+        groups=order.groups,
+        notes=order.notes,
+        sbom_sha256=_digest_of(order.sbom) if order.sbom is not None else None,
+    )
+    try:
+        # The device's own reader is the judge.
+        return manifests.decode(manifests.encode(draft))
+    except MalformedError as error:
+        value = str(getattr(order, error.field.partition("[")[0], "given"))
+        raise UnusableValueError(what=error.field, value=value, problem=error.problem) from error
+
+
+def _require_free_sequence(draft: Manifest, others: Iterable[Manifest], *, jump_is_meant: bool) -> None:
+    """Refuse a sequence that another bundle has in the same space, or that is far beyond it.
+
+    Source: design, section 4, "one sequence space per compatible".
+    """
+    near = [each for each in others if each.name == draft.name or set(each.compatible) & set(draft.compatible)]
+    for each in near:
+        if each.sequence == draft.sequence:
+            raise SequenceTakenError(
+                sequence=draft.sequence, bundle=target_name(each.name, each.sequence).removesuffix(".json")
+            )
+    highest = max((each.sequence for each in near), default=None)
+    if highest is not None and draft.sequence > highest + JUMP_MAX and not jump_is_meant:
+        raise SequenceJumpError(sequence=draft.sequence, highest=highest)
+
+
+def _every_manifest(office: Office) -> list[Manifest]:
+    """Return the manifests of all bundles ever offered: the sequence of a withdrawn one stays taken, devices may run it."""
+    entries = {
+        (target.path, target.hashes["sha256"]): target
+        for metadata in office.metadata.all_targets()
+        for target in metadata.signed.targets.values()
+    }
+    found = [_bundle(office, target, published=False) for target in entries.values()]
+    return [each.manifest for each in found if each is not None]
+
+
+def _bundle(office: Office, target: TargetFile, *, published: bool) -> Bundle | None:
+    """Return the bundle that a target is, or None for a target of another kind."""
+    if target.path.startswith("allow-"):
+        return None
+    digest = Digest(target.hashes["sha256"])
+    path = office.manifests / f"{digest}.{target.path}"
+    try:
+        raw = path.read_bytes()
+        if hashlib.sha256(raw).hexdigest() != digest:
+            raise OfficeFileError(path=str(path), problem="its contents have changed")
+        return Bundle(target.path, manifests.decode(raw), digest, published)
+    except OSError as error:
+        raise OfficeFileError(path=str(path), problem=error.strerror or "it cannot be read") from error
+    except (MalformedError, NewerFormatError) as error:
+        raise OfficeFileError(path=str(path), problem=str(error).removesuffix(".")) from error
+
+
+def _edited(office: Office) -> Targets:
+    """Return the targets to edit: those that wait, or those that are published under their next version."""
+    waiting, published = office.metadata.staged_targets(), office.metadata.targets()
+    if waiting is not None:
+        return waiting.signed
+    if published is None:
+        return Targets()
+    published.signed.version += 1
+    return published.signed
+
+
+def _propose(office: Office, targets: Targets, name: str, now: datetime, ask: Passphrases) -> Offer:
+    desk = office.desk(now, ask)
+    desk.stage_targets(targets)
+    missing = desk.advance()
+    published = office.metadata.targets()
+    is_published = published is not None and name in published.signed.targets
+    found = _bundle(office, targets.targets[name], published=is_published)
+    if found is None:
+        raise NoSuchBundleError(bundle=name)
+    return Offer(found, missing)
+
+
+def _digest_of(path: Path) -> Digest:
+    whole = hashlib.sha256()
+    try:
+        with path.open("rb") as source:
+            while piece := source.read(_HASH_PIECE):
+                whole.update(piece)
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or "it cannot be read") from error
+    return Digest(whole.hexdigest())

@@ -1,0 +1,249 @@
+"""The keys of people: PEM files, or a token behind a URI, through the signers of securesystemslib.
+
+A key reference is the path of a private key, the path of the public key of somebody who is not here, or a URI that
+securesystemslib knows, such as `file2:/keys/alice.pem` or `hsm:2`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+from securesystemslib.exceptions import Error as SslibError
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Signer, SSlibKey
+
+from usbupdate import durable
+from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, UnusableFileError
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Key
+
+Passphrases = Callable[[str], str | None]
+"""Asked with the name of a key; None means that nobody gives one."""
+
+PUBLIC_SUFFIX: Final = ".pub"
+_SCHEMES: Final = {"ed25519": "Ed25519", "ecdsa-sha2-nistp256": "ECDSA P-256", "ecdsa-sha2-nistp384": "ECDSA P-384"}
+_FILE_SIZE_MAX: Final = 64 << 10
+# Two letters at least: `C:\keys` is a path.
+_URI: Final = re.compile(r"([a-z][a-z0-9+.-]+):(.*)", re.DOTALL)
+
+_Private = Ed25519PrivateKey | EllipticCurvePrivateKey
+
+
+class Algorithm(StrEnum):
+    """What kind of key is made."""
+
+    ED25519 = "ed25519"
+    P256 = "ecdsa-p256"
+    P384 = "ecdsa-p384"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """What may be said of a key to anybody: its id is the SHA-256 of its public half as TUF writes it."""
+
+    id: str
+    kind: str
+    private: bool
+
+
+def no_passphrase(_: str) -> None:
+    """Give no passphrase: keys that need one are not reached."""
+
+
+def create(path: Path, *, algorithm: Algorithm = Algorithm.ED25519, passphrase: str | None = None) -> SSlibKey:
+    """Make a private key at `path` that only its owner may read, and its public half beside it in `<path>.pub`.
+
+    Raises:
+        KeyExistsError: one of the two is there.
+        UnusableFileError: the folder cannot be written to.
+    """
+    public_path = path.with_name(path.name + PUBLIC_SUFFIX)
+    for each in (path, public_path):
+        if each.exists() or each.is_symlink():
+            raise KeyExistsError(path=str(each))
+    private = _generate(algorithm)
+    encryption: KeySerializationEncryption = (
+        NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
+    )
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    public_pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    try:
+        durable.save(path, pem, mode=durable.PRIVATE)
+        durable.save(public_path, public_pem)
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or "it cannot be written") from error
+    return SSlibKey.from_crypto(private.public_key())
+
+
+def public_key(reference: str, ask: Passphrases) -> SSlibKey:
+    """Return the public half of the key that a reference means.
+
+    Raises:
+        KeyUnusableError: it is no key, or none of a kind that we use.
+        KeyLockedError: only the protected private key is there, and its passphrase is not.
+    """
+    if (uri := _uri(reference)) is not None:
+        return _known(reference, _public_key_of_uri(*uri, reference, ask))
+    path = Path(reference)
+    try:
+        return _public_key_of_pem(reference, _read(path), ask)
+    except KeyLockedError:
+        beside = path.with_name(path.name + PUBLIC_SUFFIX)
+        if not beside.is_file():
+            raise
+        return _public_key_of_pem(str(beside), _read(beside), ask)
+
+
+def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
+    """Return what signs with the private half of `key`, or None if it is not within reach.
+
+    Not within reach: the reference means a public key, a file that is not there, a token that does not answer, or a protected
+    key for which nobody gives a passphrase.
+
+    Raises:
+        KeyLockedError: the passphrase that was given is wrong.
+        KeyUnusableError: the reference means another key.
+    """
+    uri = _uri(reference)
+    try:
+        if uri is not None and uri[0] != CryptoSigner.SCHEME:
+            return Signer.from_priv_key_uri(reference, key, lambda secret: ask(f"{secret} of {reference}") or "")
+        path = Path(uri[1] if uri is not None else reference)
+        private = _private_key_of_pem(reference, _read(path), ask) if path.is_file() else None
+        if private is None or not isinstance(key, SSlibKey):
+            return None
+        return CryptoSigner(private, key)
+    except KeyLockedError as error:
+        if isinstance(error.__cause__, TypeError):
+            return None
+        raise
+    except (SslibError, ValueError, UnsupportedAlgorithm) as error:
+        if uri is not None and uri[0] != CryptoSigner.SCHEME:
+            return None
+        raise KeyUnusableError(key=reference, problem="it is not the key that the repository knows") from error
+    except OSError:
+        return None
+
+
+def show(reference: str, ask: Passphrases) -> ShownKey:
+    """Return what may be said of a key to anybody.
+
+    Raises:
+        OfficeKeyError: as `public_key`.
+    """
+    key = public_key(reference, ask)
+    private = _uri(reference) is not None or b"PRIVATE KEY" in _read(Path(reference))
+    return ShownKey(id=key.keyid, kind=_SCHEMES[key.scheme], private=private)
+
+
+def is_uri(reference: str) -> bool:
+    """Tell a URI that securesystemslib knows from a path."""
+    return _uri(reference) is not None
+
+
+def fingerprint(key: Key) -> str:
+    """Return what tells one public key from another, whatever key id somebody wrote beside it."""
+    value = str(key.keyval.get("public", ""))
+    if "BEGIN" not in value:
+        return f"{key.keytype} {value.lower()}"
+    # One key has many PEM texts: line ends, blanks, headers.
+    try:
+        der = load_pem_public_key(value.encode()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return value
+    return der.hex()
+
+
+def _generate(algorithm: Algorithm) -> _Private:
+    match algorithm:
+        case Algorithm.ED25519:
+            return Ed25519PrivateKey.generate()
+        case Algorithm.P256:
+            return generate_ec(SECP256R1())
+        case Algorithm.P384:
+            return generate_ec(SECP384R1())
+
+
+def _uri(reference: str) -> tuple[str, str] | None:
+    found = _URI.fullmatch(reference)
+    return (found[1], found[2]) if found and found[1] in SIGNER_FOR_URI_SCHEME else None
+
+
+def _public_key_of_uri(scheme: str, rest: str, reference: str, ask: Passphrases) -> SSlibKey:
+    if scheme == CryptoSigner.SCHEME:
+        return _public_key_of_pem(reference, _read(Path(rest)), ask)
+    if scheme != HSMSigner.SCHEME:
+        raise KeyUnusableError(key=reference, problem="only file2: and hsm: can be asked for their public key")
+    number = re.fullmatch(r"([0-9]{0,9})(?:\?.*)?", rest)
+    if number is None:
+        raise KeyUnusableError(key=reference, problem="it is not of the form hsm:NUMBER")
+    try:
+        _, key = HSMSigner.import_(
+            int(number[1]) if number[1] else None, secrets_handler=lambda secret: ask(f"{secret} of {reference}") or ""
+        )
+    except (SslibError, ValueError, OSError) as error:
+        raise KeyUnusableError(key=reference, problem=f"the token did not answer: {error}") from error
+    return key
+
+
+def _public_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> SSlibKey:
+    private = _private_key_of_pem(name, pem, ask)
+    try:
+        return _known(name, SSlibKey.from_crypto(private.public_key() if private is not None else load_pem_public_key(pem)))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyUnusableError(key=name, problem="it is not a key in PEM form") from error
+
+
+def _private_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> _Private | None:
+    """Return the private key in a PEM file, or None if there is only a public one.
+
+    Raises:
+        KeyLockedError: because of a TypeError if no passphrase was given, of a ValueError if it is wrong.
+    """
+    if b"PRIVATE KEY" not in pem:
+        return None
+    passphrase = ask(name) if b"ENCRYPTED" in pem else None
+    try:
+        private = load_pem_private_key(pem, passphrase.encode() if passphrase is not None else None)
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        if b"ENCRYPTED" in pem:
+            raise KeyLockedError(key=name) from error
+        raise KeyUnusableError(key=name, problem="it is not a key in PEM form") from error
+    if not isinstance(private, _Private):
+        raise KeyUnusableError(key=name, problem="it is of a kind that is not used here")
+    return private
+
+
+def _known(name: str, key: SSlibKey) -> SSlibKey:
+    if key.scheme not in _SCHEMES:
+        raise KeyUnusableError(key=name, problem="it is of a kind that is not used here")
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _FILE_SIZE_MAX:
+            raise KeyUnusableError(key=str(path), problem="it is too large for a key")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or "it cannot be read"
+        raise KeyUnusableError(key=str(path), problem=problem) from error

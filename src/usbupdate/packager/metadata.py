@@ -1,0 +1,123 @@
+"""The office's TUF metadata as files: what is published, and what waits for signatures in `staged`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+
+from usbupdate import durable
+from usbupdate.errors import OfficeFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_Kind = TypeVar("_Kind", Root, Targets, Snapshot, Timestamp)
+
+
+class Role(StrEnum):
+    """The four roles, in the order in which each lends its authority to the next."""
+
+    ROOT = "root"
+    TARGETS = "targets"
+    SNAPSHOT = "snapshot"
+    TIMESTAMP = "timestamp"
+
+
+class MetadataFolder:
+    """Reads and writes metadata; what is published is never changed again, except for timestamp.
+
+    Every reading method raises `OfficeFileError` for a file that is there and cannot be used.
+    """
+
+    def __init__(self, published: Path, staged: Path) -> None:
+        self.published = published
+        self.staged = staged
+
+    def root(self) -> Metadata[Root] | None:
+        """Return the newest published root."""
+        return self._newest(Root)
+
+    def targets(self) -> Metadata[Targets] | None:
+        """Return the newest published targets."""
+        return self._newest(Targets)
+
+    def snapshot(self) -> Metadata[Snapshot] | None:
+        """Return the newest published snapshot."""
+        return self._newest(Snapshot)
+
+    def timestamp(self) -> Metadata[Timestamp] | None:
+        """Return the published timestamp."""
+        return _load(self.published / "timestamp.json", Timestamp)
+
+    def all_targets(self) -> tuple[Metadata[Targets], ...]:
+        """Return every targets metadata ever published, and the one that waits."""
+        published = [self.version(Role.TARGETS, number) for number in self.versions(Role.TARGETS)]
+        found = [_load(path, Targets) for path in published]
+        return tuple(each for each in (*found, self.staged_targets()) if each is not None)
+
+    def staged_root(self) -> Metadata[Root] | None:
+        """Return the root that waits for signatures."""
+        return self._waiting(Root)
+
+    def staged_targets(self) -> Metadata[Targets] | None:
+        """Return the targets that wait for signatures."""
+        return self._waiting(Targets)
+
+    def staged_snapshot(self) -> Metadata[Snapshot] | None:
+        """Return the snapshot that waits for signatures."""
+        return self._waiting(Snapshot)
+
+    def staged_timestamp(self) -> Metadata[Timestamp] | None:
+        """Return the timestamp that waits for signatures."""
+        waiting = _load(self.staged / "timestamp.json", Timestamp)
+        published = self.timestamp()
+        over = waiting is not None and published is not None and waiting.signed.version <= published.signed.version
+        return None if over else waiting
+
+    def versions(self, role: Role) -> tuple[int, ...]:
+        """Return the published versions of a role that has numbered files, rising."""
+        names = (path.name.removesuffix(f".{role}.json") for path in self.published.glob(f"*.{role}.json"))
+        return tuple(sorted(int(name) for name in names if name.isascii() and name.isdigit()))
+
+    def version(self, role: Role, number: int) -> Path:
+        """Return where one version of a role is published."""
+        return self.published / f"{number}.{role}.json"
+
+    def stage(self, metadata: Metadata[_Kind]) -> None:
+        """Keep a proposal until enough people have signed it."""
+        durable.make_directory(self.staged)
+        durable.save(self.staged / f"{metadata.signed.type}.json", metadata.to_bytes())
+
+    def publish(self, metadata: Metadata[_Kind]) -> None:
+        """Make metadata that its threshold has signed the current one of its role."""
+        role = Role(metadata.signed.type)
+        name = "timestamp.json" if role is Role.TIMESTAMP else f"{metadata.signed.version}.{role}.json"
+        durable.make_directory(self.published)
+        durable.save(self.published / name, metadata.to_bytes())
+        # A cut before this leaves a proposal of a version that is published, which `_waiting` passes over.
+        durable.remove(self.staged / f"{role}.json")
+
+    def _newest(self, kind: type[_Kind]) -> Metadata[_Kind] | None:
+        role = Role(kind.type)
+        versions = self.versions(role)
+        return _load(self.version(role, versions[-1]), kind) if versions else None
+
+    def _waiting(self, kind: type[_Kind]) -> Metadata[_Kind] | None:
+        waiting = _load(self.staged / f"{kind.type}.json", kind)
+        versions = self.versions(Role(kind.type))
+        return None if waiting is not None and versions and waiting.signed.version <= versions[-1] else waiting
+
+
+def _load(path: Path, kind: type[_Kind]) -> Metadata[_Kind] | None:
+    try:
+        metadata = Metadata[_Kind].from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, DeserializationError) as error:
+        raise OfficeFileError(path=str(path), problem="it cannot be read as metadata") from error
+    if not isinstance(metadata.signed, kind):
+        raise OfficeFileError(path=str(path), problem=f"it is not {kind.type} metadata")
+    return metadata

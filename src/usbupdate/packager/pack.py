@@ -1,0 +1,222 @@
+"""From an image to its index and packs, read once, with memory that does not grow with the image except for the index.
+
+The result depends on the image, the level and the version of zstd only, never on how many threads worked on it.
+
+Source: design, section 4, "Index" and "Packs".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
+
+import zstandard
+
+from usbupdate import durable
+from usbupdate.core import index
+from usbupdate.core.index import IndexedChunk, chunk_size_for
+from usbupdate.core.manifest import IMAGE_SIZE_MAX, PACK_SIZE_MAX, Artifact, Blob
+from usbupdate.core.words import Digest
+from usbupdate.errors import UnusableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from usbupdate.core.words import SlotClass
+
+LEVEL: Final = 12
+"""Half the time of 19 for a few per cent of size."""
+
+_PART: Final = "growing.part"
+_NOTHING: Final = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How to pack: the zstd level, the largest pack in bytes, threads (by default one a core), who hears of bytes read."""
+
+    level: int = LEVEL
+    pack_size: int = PACK_SIZE_MAX
+    threads: int = 0
+    progress: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    stored_digest: bytes
+    pack: int
+    offset: int
+    stored_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    size: int
+    digest: bytes
+    frame: Future[bytes] | None
+
+
+def pack_image(image: Path, slot_class: SlotClass, payload: Path, how: Packing) -> Artifact:
+    """Store an image as packs and an index under `payload`, and return the artifact that names them.
+
+    Files that are there already are written again with the same bytes.
+
+    Raises:
+        UnusableFileError: the image cannot be read, is empty, too large, or changes meanwhile; or `payload` cannot be written.
+    """
+    threads = how.threads or os.cpu_count() or 1
+    try:
+        with (
+            image.open("rb") as source,
+            ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool,
+            _PackWriter(payload, how.pack_size) as packs,
+        ):
+            size = _size(image, source)
+            chunk_size = chunk_size_for(size)
+            records: list[bytes] = []
+            digest = _pack(source, size, chunk_size, how, pool, threads * 2, packs, records)
+            if digest is None:
+                raise UnusableFileError(path=str(image), problem="it changes while it is read")
+            packs.finish()
+    except OSError as error:
+        raise UnusableFileError(path=str(image), problem=error.strerror or "it cannot be read or packed") from error
+    raw = b"".join(records)
+    return Artifact(
+        slot_class=slot_class,
+        image=Blob(digest, size),
+        chunk_size=chunk_size,
+        index=_store(payload, raw),
+        packs=tuple(packs.finished),
+    )
+
+
+def payload_file(payload: Path, digest: Digest) -> Path:
+    """Return where a payload file lies in the repository."""
+    return payload / digest[:2] / digest
+
+
+def forget_unfinished(payload: Path) -> None:
+    """Remove what an interrupted packing has left.
+
+    Raises:
+        OSError: it may still be there.
+    """
+    durable.remove(payload / _PART)
+
+
+class _PackWriter:
+    """Appends frames to packs that get their names when they are full."""
+
+    def __init__(self, payload: Path, pack_size: int) -> None:
+        self._payload = payload
+        self._pack_size = pack_size
+        self._growing: durable.Growing | None = None
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self.finished: list[Blob] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        if self._growing is not None:
+            self._growing.__exit__(*what)
+
+    def add(self, frame: bytes) -> _Place:
+        """Store one frame and return where."""
+        if self._size + len(frame) > self._pack_size:
+            self.finish()
+        if self._growing is None:
+            self._growing = durable.Growing(self._payload / _PART)
+            self._hash = hashlib.sha256()
+        place = _Place(hashlib.sha256(frame).digest(), len(self.finished), self._size, len(frame))
+        self._growing.write(frame)
+        self._hash.update(frame)
+        self._size += len(frame)
+        return place
+
+    def finish(self) -> None:
+        """Give the present pack its name."""
+        if self._growing is None:
+            return
+        blob = Blob(Digest(self._hash.hexdigest()), self._size)
+        path = payload_file(self._payload, blob.sha256)
+        durable.make_directory(path.parent)
+        self._growing.become(path)
+        durable.sync_directory(self._payload)
+        self.finished.append(blob)
+        self._growing, self._size = None, 0
+
+
+def _pack(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet; they are local to one call
+    source: BinaryIO,
+    size: int,
+    chunk_size: int,
+    how: Packing,
+    pool: ThreadPoolExecutor,
+    window: int,
+    packs: _PackWriter,
+    records: list[bytes],
+) -> Digest | None:
+    """Fill `packs` and `records` in chunk order; return the image's digest, or None if it did not stay as long as it was."""
+    whole = hashlib.sha256()
+    zeros = bytes(chunk_size)
+    places: dict[bytes, _Place] = {}
+    known: set[bytes] = set()
+    pending: deque[_Pending] = deque()
+    nothing = _Place(_NOTHING, 0, 0, 0)
+
+    def settle() -> None:
+        each = pending.popleft()
+        if each.frame is not None:
+            places[each.digest] = packs.add(each.frame.result())
+        place = places.get(each.digest, nothing)
+        chunk = IndexedChunk(
+            len(records), each.size, each.digest, place.stored_digest, place.pack, place.offset, place.stored_size
+        )
+        records.append(index.encode([chunk]))
+
+    for start in range(0, size, chunk_size):
+        raw = source.read(min(chunk_size, size - start))
+        if len(raw) != min(chunk_size, size - start):
+            return None
+        whole.update(raw)
+        digest = hashlib.sha256(raw).digest()
+        # Equal chunks are stored once, chunks of zeros not at all.
+        fresh = digest not in known and raw != (zeros if len(raw) == chunk_size else bytes(len(raw)))
+        if fresh:
+            known.add(digest)
+        pending.append(_Pending(len(raw), digest, pool.submit(_compress, raw, how.level) if fresh else None))
+        if len(pending) >= window:
+            settle()
+        how.progress(len(raw))
+    while pending:
+        settle()
+    return Digest(whole.hexdigest()) if not source.read(1) else None
+
+
+def _compress(raw: bytes, level: int) -> bytes:
+    # One compressor a call: they are not for sharing between threads.
+    return zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False).compress(raw)
+
+
+def _size(image: Path, source: BinaryIO) -> int:
+    # Seeking finds the size of a block device too, which stat does not know.
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    if not 1 <= size <= IMAGE_SIZE_MAX:
+        raise UnusableFileError(path=str(image), problem=f"an image has 1 to {IMAGE_SIZE_MAX} bytes, this has {size}")
+    return size
+
+
+def _store(payload: Path, raw: bytes) -> Blob:
+    blob = Blob(Digest(hashlib.sha256(raw).hexdigest()), len(raw))
+    path = payload_file(payload, blob.sha256)
+    durable.make_directory(path.parent)
+    durable.save(path, raw)
+    return blob

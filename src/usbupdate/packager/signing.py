@@ -1,0 +1,258 @@
+"""Proposals and signatures: what waits, who is missing, and what follows once a threshold is met.
+
+Root lends its authority to targets, targets to snapshot, snapshot to timestamp: each is made only when the one before is whole.
+Every step may be cut short or lack a key; the next call goes on from the files as they stand.
+
+Source: design, section 3, "Thresholds over separate sessions".
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from securesystemslib.exceptions import UnverifiedSignatureError
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+
+from usbupdate.core.rootrules import SIGNED_TIME
+from usbupdate.core.timefloor import format_time
+from usbupdate.errors import KeyUnusableError, OfficeClockError, OfficeFileError
+from usbupdate.packager.metadata import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from securesystemslib.signer import Key, Signature
+
+    from usbupdate.packager.keyring import KeyRing
+    from usbupdate.packager.metadata import MetadataFolder
+
+_Kind = TypeVar("_Kind", Root, Targets, Snapshot, Timestamp)
+_TARGETS_FILE = "targets.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A role that is not signed by enough people: how many more at least, and the key ids of those who could."""
+
+    role: Role
+    needed: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One person's session: the metadata, the keys within reach, and the time it is.
+
+    `lifetimes` are in days.
+    """
+
+    folder: MetadataFolder
+    lifetimes: Mapping[Role, int]
+    ring: KeyRing
+    now: datetime
+
+    def expiry(self, role: Role) -> datetime:
+        """Return when metadata of a role that is made now ends."""
+        return self.now + timedelta(days=self.lifetimes[role])
+
+    def advance(self, renew: frozenset[Role] = frozenset()) -> tuple[Missing, ...]:
+        """Sign with every key within reach, publish what is whole, and return what is still missing.
+
+        Args:
+            renew: snapshot or timestamp, to be made anew although nothing has changed.
+
+        Raises:
+            OfficeClockError: this computer's clock is behind what was signed.
+            OfficeKeyError: a key within reach did not sign.
+        """
+        self._advance_root()
+        authority = authority_of(self.folder)
+        self._advance_targets(authority)
+        self._advance_snapshot(authority, anew=Role.SNAPSHOT in renew)
+        self._advance_timeformat_time(authority, anew=Role.TIMESTAMP in renew)
+        return missing(self.folder)
+
+    def stage_root(self, root: Root) -> None:
+        """Propose a root: whatever waited in its place, with its signatures, is gone."""
+        root.expires = self.expiry(Role.ROOT)
+        root.unrecognized_fields[SIGNED_TIME] = self._time_of_root()
+        self.folder.stage(Metadata(root))
+
+    def stage_targets(self, targets: Targets) -> None:
+        """Propose targets: whatever waited in their place, with its signatures, is gone."""
+        targets.expires = self.expiry(Role.TARGETS)
+        self.folder.stage(Metadata(targets))
+
+    def _advance_root(self) -> None:
+        waiting, published = self.folder.staged_root(), self.folder.root()
+        if waiting is None:
+            return
+        previous = published.signed if published is not None else None
+        self._sign(waiting, _root_keys(waiting.signed, previous))
+        if waiting.signed.get_root_verification_result(previous, waiting.signed_bytes, waiting.signatures):
+            self.folder.publish(waiting)
+
+    def _advance_targets(self, authority: Root) -> None:
+        waiting, published = self.folder.staged_targets(), self.folder.targets()
+        if waiting is None and published is not None and not _whole(authority, published):
+            # Other people answer for targets now: they sign the same list again.
+            again = deepcopy(published.signed)
+            again.version += 1
+            self.stage_targets(again)
+            waiting = self.folder.staged_targets()
+        if waiting is not None:
+            self._sign_and_publish(authority, waiting)
+
+    def _advance_snapshot(self, authority: Root, *, anew: bool) -> None:
+        targets, published = self.folder.targets(), self.folder.snapshot()
+        if targets is None or not _whole(authority, targets) or self.folder.root() is None:
+            return
+        if not anew and published is not None and _whole(authority, published) and _lists(published.signed, targets.signed):
+            return
+        waiting = self.folder.staged_snapshot()
+        if waiting is None or not _lists(waiting.signed, targets.signed):
+            # A role that was listed once stays listed: devices reject a snapshot that has lost one.
+            listed = dict(published.signed.meta) if published is not None else {}
+            listed[_TARGETS_FILE] = MetaFile(targets.signed.version)
+            version = published.signed.version + 1 if published is not None else 1
+            waiting = Metadata(Snapshot(version=version, expires=self.expiry(Role.SNAPSHOT), meta=listed))
+            self.folder.stage(waiting)
+        self._sign_and_publish(authority, waiting)
+
+    def _advance_timeformat_time(self, authority: Root, *, anew: bool) -> None:
+        snapshot, published = self.folder.snapshot(), self.folder.timestamp()
+        if snapshot is None or not _whole(authority, snapshot) or self.folder.root() is None:
+            return
+        if not anew and published is not None and _whole(authority, published) and _names(published.signed, snapshot.signed):
+            return
+        waiting = self.folder.staged_timestamp()
+        if waiting is None or not _names(waiting.signed, snapshot.signed):
+            timestamp = Timestamp(
+                version=published.signed.version + 1 if published is not None else 1,
+                expires=self.expiry(Role.TIMESTAMP),
+                snapshot_meta=MetaFile(snapshot.signed.version),
+                unrecognized_fields={SIGNED_TIME: self._time_of_timeformat_time(authority)},
+            )
+            waiting = Metadata(timestamp)
+            self.folder.stage(waiting)
+        self._sign_and_publish(authority, waiting)
+
+    def _sign_and_publish(self, authority: Root, waiting: Metadata[_Kind]) -> None:
+        role = Role(waiting.signed.type)
+        self._sign(waiting, [authority.keys[each] for each in authority.roles[role].keyids])
+        # Before the first root is whole there is nobody whose word counts, however many have signed.
+        if self.folder.root() is not None and _whole(authority, waiting):
+            self.folder.publish(waiting)
+
+    def _sign(self, waiting: Metadata[_Kind], keys: Iterable[Key]) -> None:
+        """Add the signatures of the keys within reach, keep no others than valid ones of those keys, and save that."""
+        before = dict(waiting.signatures)
+        waiting.signatures.clear()
+        payload = waiting.signed_bytes
+        for key in keys:
+            if key.keyid in before and _valid(key, payload, before[key.keyid]):
+                waiting.signatures[key.keyid] = before[key.keyid]
+            elif (signer := self.ring.signer(key)) is not None:
+                try:
+                    waiting.sign(signer, append=True)
+                except UnsignedMetadataError as error:
+                    raise KeyUnusableError(key=key.keyid, problem="it did not sign") from error
+        if waiting.signatures != before:
+            self.folder.stage(waiting)
+
+    def _time_of_root(self) -> str:
+        # A far too late timestamp must not stand in the way of the rotation that cures it.
+        root = self.folder.root()
+        return self._not_before([root.signed.unrecognized_fields.get(SIGNED_TIME)] if root is not None else [])
+
+    def _time_of_timeformat_time(self, authority: Root) -> str:
+        published = self.folder.timestamp()
+        believed = [authority.unrecognized_fields.get(SIGNED_TIME)]
+        if published is not None and _whole(authority, published):
+            believed.append(published.signed.unrecognized_fields.get(SIGNED_TIME))
+        return self._not_before(believed)
+
+    def _not_before(self, believed: Sequence[object]) -> str:
+        """Return the time to sign, which is never before one that devices have believed."""
+        now = format_time(self.now)
+        newest = max((str(each) for each in believed if each is not None), default="")
+        if newest > now:
+            raise OfficeClockError(now=now, signed=newest)
+        return now
+
+
+def authority_of(folder: MetadataFolder) -> Root:
+    """Return the root that says whose signatures count: the newest published one, or the first, which waits.
+
+    Raises:
+        OfficeFileError: there is none.
+    """
+    root = folder.root() or folder.staged_root()
+    if root is None:
+        raise OfficeFileError(path=str(folder.published), problem="there is no root metadata")
+    return root.signed
+
+
+def missing(folder: MetadataFolder) -> tuple[Missing, ...]:
+    """Return every role that is not signed by enough people; nothing, if sticks can be written."""
+    authority = authority_of(folder)
+    published = folder.root()
+    found = []
+    if (root := folder.staged_root()) is not None:
+        previous = published.signed if published is not None else None
+        result = root.signed.get_root_verification_result(previous, root.signed_bytes, root.signatures)
+        needed = max(result.first.missing, result.second.missing)
+        found.append(Missing(Role.ROOT, needed, tuple(sorted(result.unsigned))))
+    if (targets := folder.staged_targets() or folder.targets()) is not None:
+        found.append(_missing(authority, targets))
+    complete = folder.staged_targets() is None and folder.targets() is not None
+    snapshot = folder.staged_snapshot() or folder.snapshot()
+    current = folder.targets()
+    if complete and current is not None:
+        listed = snapshot is not None and _lists(snapshot.signed, current.signed)
+        found.append(_missing(authority, snapshot if listed else None, Role.SNAPSHOT))
+        timestamp = folder.staged_timestamp() or folder.timestamp()
+        named = listed and timestamp is not None and snapshot is not None and _names(timestamp.signed, snapshot.signed)
+        found.append(_missing(authority, timestamp if named else None, Role.TIMESTAMP))
+    return tuple(each for each in found if each.needed)
+
+
+def _missing(authority: Root, metadata: Metadata[_Kind] | None, role: Role | None = None) -> Missing:
+    if metadata is None:
+        of = authority.roles[role or Role.TARGETS]
+        return Missing(role or Role.TARGETS, of.threshold, tuple(sorted(of.keyids)))
+    name = Role(metadata.signed.type)
+    result = authority.get_verification_result(name, metadata.signed_bytes, metadata.signatures)
+    return Missing(name, result.missing, tuple(sorted(result.unsigned)))
+
+
+def _root_keys(root: Root, previous: Root | None) -> list[Key]:
+    keys = {each: root.keys[each] for each in root.roles[Role.ROOT].keyids}
+    if previous is not None:
+        keys |= {each: previous.keys[each] for each in previous.roles[Role.ROOT].keyids}
+    return [keys[each] for each in sorted(keys)]
+
+
+def _whole(authority: Root, metadata: Metadata[_Kind]) -> bool:
+    return bool(authority.get_verification_result(metadata.signed.type, metadata.signed_bytes, metadata.signatures))
+
+
+def _lists(snapshot: Snapshot, targets: Targets) -> bool:
+    return snapshot.meta[_TARGETS_FILE].version == targets.version if _TARGETS_FILE in snapshot.meta else False
+
+
+def _names(timestamp: Timestamp, snapshot: Snapshot) -> bool:
+    return timestamp.snapshot_meta.version == snapshot.version
+
+
+def _valid(key: Key, payload: bytes, signature: Signature) -> bool:
+    try:
+        key.verify_signature(signature, payload)
+    except UnverifiedSignatureError:
+        return False
+    return True
