@@ -1202,3 +1202,12 @@ class DeltasNotMadeError(InputError):
     base: str
     says = "Deltas are not made yet, so --base {base} cannot be used."
     hint = "Leave --base out; the bundle then carries the whole image."
+
+
+@dataclass(eq=False)
+class DeviceUnfitError(NotReadyError):
+    """`device check` found something that an update needs and this device lacks."""
+
+    count: int
+    says = "{count} thing(s) that an update needs are not in order."
+    hint = "Mend what the lines above name, then run the check again."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core import recordform
 from usbupdate.core.lifecycle import Boot
 from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
-from usbupdate.core.policy import Insertion, Offer, Unit, choose
+from usbupdate.core.policy import Insertion, Offer, Recipient, choose
 from usbupdate.core.receipt import (
     OUTCOMES,
     BundleRef,
@@ -47,7 +47,7 @@ FIRMWARE_RESETS_MAX: Final = 20
 BEFORE, RUNNING, OFFERED = 1, 2, 3
 """The releases, by sequence: what a used device has in its other slot, what it runs, what the stick brings."""
 ORDINARY_CYCLES: Final = 10
-UNIT: Final = Unit(DeviceId("model"), frozenset(), "acme,gw")
+RECIPIENT: Final = Recipient(DeviceId("model"), frozenset(), "acme,gw")
 
 
 class Behaviour(StrEnum):
@@ -135,7 +135,7 @@ def installed(slot: Slot, release: int) -> Installed:
 
 def offer(release: int) -> Offer:
     artifact = Artifact(ROOTFS, image(release), 1 << 18, Blob(Digest("1" * 64), 1), ())
-    manifest = Manifest(BundleName("gw"), f"1.{release}", release, (UNIT.compatible,), Kind.FEATURE, MOMENT.wall, (artifact,))
+    manifest = Manifest(BundleName("gw"), f"1.{release}", release, (RECIPIENT.compatible,), Kind.FEATURE, MOMENT.wall, (artifact,))
     return Offer(manifest, Digest(f"{release + 1000:064x}"))
 
 
@@ -172,12 +172,13 @@ class Machine:
         """Run the agent until it rests; offers of the stick are taken as the agent takes them."""
         ports = Ports(self, self, self, self, self, self, self)
         obligations = Obligations(self.world.record, Boot(self.slot, self.boot_id), ports)
-        rest = obligations.start()
+        obligations.resume()
+        rest = obligations.settle()
         tried: set[int] = set()
         while rest is Rest.IDLE and insertion is not None and self.world.stick and self.world.stick not in tried:
             tried.add(self.world.stick)
             try:
-                chosen = choose([offer(self.world.stick)], UNIT, obligations.record, insertion)
+                chosen = choose([offer(self.world.stick)], RECIPIENT, obligations.record, insertion)
             except RefusedError:
                 break
             if chosen is None:
@@ -271,6 +272,9 @@ class Machine:
 
     def last_event(self) -> Event | None:
         return self.world.ledger[-1][1] if self.world.ledger else None
+
+    def has_room(self) -> bool:
+        return True
 
     # Judge, Gate, Rebooter, Blanks
     def judge(self) -> tuple[Check, ...]:

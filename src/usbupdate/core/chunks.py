@@ -44,12 +44,8 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
     if chunk.is_zero:
         raw = bytes(chunk.size)
     else:
-        # 1. Read no more than was signed for, whatever lies on the stick.
-        stored = packs.read(chunk.pack, chunk.offset, chunk.stored_size)
-
-        # 2. Stored hash first: a decompressor is attack surface and gets signed bytes only.
-        if hashlib.sha256(stored).digest() != chunk.stored_digest:
-            raise StoredBytesDifferError(chunk=chunk.number)
+        # 1, 2. No more bytes than were signed for, and those that were signed.
+        stored = read_stored(chunk, packs)
 
         # 3. Size before memory: zstandard ignores its output limit once a frame announces a size.
         raw = _decompress_exactly(stored, chunk)
@@ -58,6 +54,22 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
     if hashlib.sha256(raw).digest() != chunk.digest:
         raise ContentsDifferError(chunk=chunk.number)
     return raw
+
+
+def read_stored(chunk: IndexedChunk, packs: PackReader) -> bytes:
+    """Return one chunk's stored bytes, proven to be those that the signed index names; not for a chunk of zeros.
+
+    Raises:
+        RejectedError: the stick holds something else.
+        MediumError: the stick could not be read.
+    """
+    # 1. Read no more than was signed for, whatever lies on the stick.
+    stored = packs.read(chunk.pack, chunk.offset, chunk.stored_size)
+
+    # 2. Stored hash first: a decompressor is attack surface and gets signed bytes only.
+    if hashlib.sha256(stored).digest() != chunk.stored_digest:
+        raise StoredBytesDifferError(chunk=chunk.number)
+    return stored
 
 
 def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:

@@ -1,6 +1,6 @@
 """Which of the genuine bundles on a stick this device takes, and why not the others.
 
-Verification has been done: what is refused here is signed. Nothing here can be lifted by a setting; only `Insertion.PERSON` lifts
+Verification has been done: what is refused here is signed. No setting lifts anything here; only `Insertion.PERSON` lifts
 "tried before".
 
 Source: design, sections 4, 6 ("Retry rules") and 10.
@@ -43,7 +43,7 @@ class Insertion(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Recipient:
     """Which device this is: its own id and groups, and its model's compatible string."""
 
     id: DeviceId
@@ -74,7 +74,7 @@ class _Hurdle(IntEnum):
     TRIED = 4
 
 
-def choose(offers: Iterable[Offer], unit: Unit, record: DeviceRecord, insertion: Insertion) -> Offer | None:
+def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, insertion: Insertion) -> Offer | None:
     """Return the suitable offer with the highest sequence, or None when nothing newer is offered than what runs.
 
     Raises:
@@ -84,10 +84,10 @@ def choose(offers: Iterable[Offer], unit: Unit, record: DeviceRecord, insertion:
     refusals: list[tuple[_Hurdle, int, RefusedError]] = []
     is_running_offered = False
     for offer in offers:
-        if is_running(offer, unit, record):
+        if is_running(offer, recipient, record):
             is_running_offered = True
             continue
-        refusal = _refusal(offer, unit, record, insertion)
+        refusal = _refusal(offer, recipient, record, insertion)
         if refusal is None:
             suitable.append(offer)
         else:
@@ -100,11 +100,11 @@ def choose(offers: Iterable[Offer], unit: Unit, record: DeviceRecord, insertion:
     return None
 
 
-def is_running(offer: Offer, unit: Unit, record: DeviceRecord) -> bool:
+def is_running(offer: Offer, recipient: Recipient, record: DeviceRecord) -> bool:
     """Tell whether an offer is what the device is committed to: the same sequence and the same images."""
     images = {artifact.slot_class: artifact.image for artifact in offer.manifest.artifacts}
     return (
-        unit.compatible in offer.manifest.compatible
+        recipient.compatible in offer.manifest.compatible
         and offer.manifest.sequence == record.committed.sequence
         and images == dict(record.committed.images)
     )
@@ -125,13 +125,15 @@ def may_try(outcome: BundleOutcome | None, insertion: Insertion) -> bool:
             assert_never(insertion)
 
 
-def _refusal(offer: Offer, unit: Unit, record: DeviceRecord, insertion: Insertion) -> tuple[_Hurdle, RefusedError] | None:
+def _refusal(
+    offer: Offer, recipient: Recipient, record: DeviceRecord, insertion: Insertion
+) -> tuple[_Hurdle, RefusedError] | None:
     manifest = offer.manifest
-    if unit.compatible not in manifest.compatible:
-        return _Hurdle.COMPATIBLE, WrongCompatibleError(bundle=offer.title, compatible=unit.compatible)
-    is_named = unit.id in manifest.devices or not unit.groups.isdisjoint(manifest.groups)
+    if recipient.compatible not in manifest.compatible:
+        return _Hurdle.COMPATIBLE, WrongCompatibleError(bundle=offer.title, compatible=recipient.compatible)
+    is_named = recipient.id in manifest.devices or not recipient.groups.isdisjoint(manifest.groups)
     if (manifest.devices or manifest.groups) and not is_named:
-        return _Hurdle.DEVICES, OtherDevicesError(bundle=offer.title, device=unit.id)
+        return _Hurdle.DEVICES, OtherDevicesError(bundle=offer.title, device=recipient.id)
     # Equal to the floor is allowed only after falling back below it: the same release again.
     lowest = max(record.floor, record.committed.sequence + 1)
     if manifest.sequence < lowest:

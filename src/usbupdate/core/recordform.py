@@ -33,7 +33,7 @@ from usbupdate.core.record import (
     Trial,
 )
 from usbupdate.core.statement import choice, draft_from, draft_table
-from usbupdate.core.words import BOOT_ID, DIGEST, SEQUENCE_MAX, SLOT_CLASS, VERSION, BootId, Digest, Slot, SlotClass
+from usbupdate.core.words import BOOT_ID, DIGEST, SEQUENCE_MAX, SLOT_CLASS, TIME, VERSION, BootId, Digest, Slot, SlotClass
 from usbupdate.errors import NewerFormatError
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def encode(record: DeviceRecord) -> bytes:
                 }
                 for bundle, outcome in record.outcomes.items()
             ],
+            "exports_logs": record.exports_logs,
+            "time_floor": record.time_floor,
             "repeat": None
             if record.repeat is None
             else {"draft": draft_table(record.repeat.draft), "count": record.repeat.count},
@@ -97,6 +99,8 @@ def decode(raw: bytes) -> DeviceRecord:
         pending=tuple(draft_from(each) for each in fields.objects("pending", limit=_PENDING_MAX)),
         outcomes=dict(_outcome(each) for each in fields.objects("outcomes", limit=_OUTCOMES_MAX)),
         repeat=_repeat(fields.inner("repeat")) if fields.has("repeat") else None,
+        exports_logs=fields.flag("exports_logs"),
+        time_floor=fields.text("time_floor", TIME),
     )
     root.done()
     fields.done()

@@ -64,7 +64,10 @@ class ImageMedium:
         finished = _mtools(self._image, "mcopy", "-s", "-o", "-n", "-i", self._image, logs, f"::/{TOP}/")
         if not finished.succeeded:
             raise StickReadOnlyError(name=str(self._image), problem=finished.last_line)
-        durable.sync_file(self._image)
+        try:
+            durable.sync_file(self._image)
+        except OSError as error:
+            raise StickReadOnlyError(name=str(self._image), problem=error.strerror or "it cannot be synced") from error
         with tempfile.TemporaryDirectory(prefix="usbupdate-") as again:
             finished = _mtools(self._image, "mcopy", "-s", "-n", "-i", self._image, f"::/{TOP}/{LOGS[-1]}", again)
             if not finished.succeeded or not _holds_all_of(Path(again, LOGS[-1]), logs):

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
-from usbupdate.core.chunks import restore_chunk
+from usbupdate.core.chunks import read_stored, restore_chunk
 from usbupdate.core.fit import require_fits
 from usbupdate.core.index import Index
 from usbupdate.core.layout import payload_path, shown
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
-
-_HASHED_AT_ONCE: Final = 1 << 20
 
 
 class Advance(Protocol):
@@ -68,33 +66,31 @@ def preflight(manifest: Manifest, medium: MediumReader) -> int:
     return read
 
 
-def verify_stored(manifest: Manifest, medium: MediumReader, *, progress: Advance) -> int:
-    """Prove every byte of payload that a release may need, without a slot and without decompressing anything.
+def verify_lacking(
+    manifest: Manifest,
+    medium: MediumReader,
+    images: Mapping[SlotClass, SlotImage],
+    *,
+    progress: Advance,
+) -> None:
+    """Prove the stored bytes of every chunk that a slot lacks, before anything is changed and without decompressing.
 
-    It costs one more reading of the stick and gains that a damaged stick is found before the other slot is touched. `install`
-    does not rely on it: a stick may give other bytes at the second reading.
-
-    Returns:
-        How many bytes were read from the stick.
+    So a damaged or dishonest stick leaves the other slot as it is (ADR 0006). `install` does not rely on it: a stick may give
+    other bytes at the second reading.
 
     Raises:
         RejectedError: the stick lacks something or holds something else.
         MediumError: the stick could not be read.
     """
-    read = preflight(manifest, medium)
-    # Equal packs of two classes are one file.
-    packs = {pack.sha256: pack for artifact in manifest.artifacts for pack in artifact.packs}
-    done, total = 0, sum(pack.size for pack in packs.values())
-    for pack in packs.values():
-        digest = hashlib.sha256()
-        for offset in range(0, pack.size, _HASHED_AT_ONCE):
-            part = medium.read_at(payload_path(pack.sha256), offset, min(_HASHED_AT_ONCE, pack.size - offset))
-            digest.update(part)
-            done += len(part)
+    preflight(manifest, medium)
+    done, total = 0, sum(artifact.image.size for artifact in manifest.artifacts)
+    for artifact in manifest.artifacts:
+        index, packs, image = _read_index(artifact, medium), _Packs(artifact.packs, medium), images[artifact.slot_class]
+        for chunk in index:
+            if not chunk.is_zero and not _is_held(image, artifact, chunk):
+                read_stored(chunk, packs)
+            done += chunk.size
             progress.advanced(done, total)
-        if digest.hexdigest() != pack.sha256:
-            raise FileDigestError(name=shown(payload_path(pack.sha256)))
-    return read + done
 
 
 def install(
@@ -174,18 +170,17 @@ def _settle_all(artifact: Artifact, index: Index, packs: _Packs, image: SlotImag
 
 
 def _settle(artifact: Artifact, chunk: IndexedChunk, packs: _Packs, image: SlotImage) -> _Settled:
-    try:
-        held = _holds(image, artifact, chunk)
-    except SlotReadError:
-        # Writing a sector that has become unreadable often mends it; reading back has the last word.
-        held = False
-    if held:
+    if _is_held(image, artifact, chunk):
         return _Settled(chunk, _Way.EQUAL, None)
     return _Settled(chunk, _Way.ZERO if chunk.is_zero else _Way.FULL, restore_chunk(chunk, packs))
 
 
-def _holds(image: SlotImage, artifact: Artifact, chunk: IndexedChunk) -> bool:
-    held = image.read_at(chunk.number * artifact.chunk_size, chunk.size)
+def _is_held(image: SlotImage, artifact: Artifact, chunk: IndexedChunk) -> bool:
+    try:
+        held = image.read_at(chunk.number * artifact.chunk_size, chunk.size)
+    except SlotReadError:
+        # Writing a sector that has become unreadable often mends it; reading back has the last word.
+        return False
     return hashlib.sha256(held).digest() == chunk.digest
 
 

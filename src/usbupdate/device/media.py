@@ -106,7 +106,11 @@ class FolderMedium:
     def facts(self) -> MediumFacts:
         """Return the hints for the receipt; a folder that is no mount point says nothing of a stick."""
         folder = self.reader.mount
-        device = device_of_number(folder.stat().st_dev) if folder.is_mount() else None
+        try:
+            device = device_of_number(folder.stat().st_dev) if folder.is_mount() else None
+        except OSError:
+            # Pulled: what it said of itself is gone with it.
+            device = None
         filesystem = FileSystem()
         if device is not None:
             with contextlib.suppress(MediumError):
@@ -192,7 +196,8 @@ def _mounted_device(device: StickDevice, allowed: tuple[str, ...], run_dir: Path
     readable = [member for member, filesystem in members.items() if filesystem.type in allowed]
     wanted = [device] if device.is_partition else readable
     if not wanted or wanted[0] not in readable:
-        found = members.get(device, FileSystem()).type or "no file system"
+        meant = [members[device]] if device in members else list(members.values())
+        found = ", ".join(filesystem.type for filesystem in meant if filesystem.type) or "no file system"
         raise FileSystemNotAllowedError(device=str(device.path), filesystem=found, allowed=", ".join(allowed))
     if len(readable) > 1:
         holders = [member for member in readable if _holds_ours(member, members[member], run_dir)]
@@ -227,8 +232,11 @@ def _holds_ours(device: StickDevice, filesystem: FileSystem, run_dir: Path) -> b
 def _mounted(device: StickDevice, filesystem: FileSystem, run_dir: Path) -> Iterator[DeviceMedium]:
     """Mount a partition in a folder of its own that only root may enter, and take it away whatever happens."""
     _require_unused(device, run_dir)
-    durable.make_directory(run_dir, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="stick-", dir=run_dir))
+    try:
+        durable.make_directory(run_dir, mode=0o700)
+        folder = Path(tempfile.mkdtemp(prefix="stick-", dir=run_dir))
+    except OSError as error:
+        raise MountFailedError(device=str(device.path), problem=f"{run_dir}: {error.strerror}") from error
     try:
         yield DeviceMedium(device, filesystem, folder, _mount(device, filesystem, folder))
     finally:

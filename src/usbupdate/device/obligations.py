@@ -27,7 +27,7 @@ from usbupdate.core.record import (
     Recording,
     Trial,
 )
-from usbupdate.errors import BootLoaderError, LedgerError, MediumError, RejectedError, UsbupdateError
+from usbupdate.errors import BootLoaderError, LedgerError, MediumError, NotReadyError, RejectedError, UsbupdateError
 
 if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
@@ -69,11 +69,14 @@ class Gate(Protocol):
         """Tell whether a restart is allowed now."""
 
 
-class Blanks(Protocol):
-    """Makes empty drafts: an id of their own, this moment, this device's way of telling time."""
+class Drafts(Protocol):
+    """Makes what receipts begin with."""
 
     def blank(self) -> Draft:
-        """Return a new draft."""
+        """Return a draft with an id of its own, at this moment."""
+
+    def moment(self) -> Moment:
+        """Return this moment as this device tells time."""
 
 
 @dataclass(slots=True)
@@ -86,7 +89,7 @@ class Ports:
     judge: Judge
     reboot_gate: Gate
     rebooter: Rebooter
-    blanks: Blanks
+    drafts: Drafts
 
 
 class Installation(Protocol):
@@ -106,22 +109,22 @@ class Progressed(Protocol):
 class Obligations:
     """The agent's inner loop over one record.
 
-    `start` comes first, once. Between calls, `record` is what is saved.
+    `resume` comes first, once. Between calls, `record` is what is saved; `told` are the receipts that were owed and recorded.
     """
 
     def __init__(self, record: DeviceRecord, boot: Boot, ports: Ports) -> None:
         self.record = record
         self.boot = boot
         self.loader_problem: BootLoaderError | None = None
-        self.ledger_problem: LedgerError | None = None
+        self.ledger_problem: LedgerError | NotReadyError | None = None
+        self.told: list[Draft] = []
         self._ports = ports
         self._is_blessed = False
 
-    def start(self) -> Rest:
-        """Confirm the committed slot, work out what is owed after a restart, and do it."""
+    def resume(self) -> None:
+        """Confirm the committed slot and work out what is owed after a restart; call `settle` to do it."""
         self._bless()
-        self._save(lifecycle.resumed(self.record, self.boot, self._ports.loader.was_tried, self._moment()))
-        return self.settle()
+        self.change(lifecycle.resumed(self.record, self.boot, self._ports.loader.was_tried, self._moment()))
 
     def settle(self) -> Rest:
         """Do what is owed until the device is at rest, waits or restarts."""
@@ -135,7 +138,7 @@ class Obligations:
 
         Call `settle` afterwards.
         """
-        self._save(lifecycle.begun(self.record, attempt))
+        self.change(lifecycle.begun(self.record, attempt))
         try:
             if lifecycle.may_condemn(self.record, attempt.slot):
                 self._ports.loader.mark_bad(attempt.slot)
@@ -144,32 +147,38 @@ class Obligations:
             return error
         started_ms = self._moment().monotonic_ms
         try:
-            traffic = installation.run(attempt, lambda: self._save(lifecycle.progressed(self.record)))
+            traffic = installation.run(attempt, lambda: self.change(lifecycle.progressed(self.record)))
         except UsbupdateError as error:
             self._condemn(fault_of(error), error)
             return error
-        self._save(lifecycle.installed(self.record, traffic, self._moment().monotonic_ms - started_ms))
+        self.change(lifecycle.installed(self.record, traffic, self._moment().monotonic_ms - started_ms))
         return None
 
     def activate(self) -> Rest:
         """Let an installed release go without its gate: a person asked for it."""
-        self._save(lifecycle.released(self.record, self.boot))
+        self.change(lifecycle.released(self.record, self.boot))
         return self.settle()
 
     def withdraw(self, problem: Problem) -> Rest:
         """Give the present attempt up: a person asked for it."""
-        self._save(lifecycle.condemned(self.record, Event.WITHDRAWN, problem, self._moment()))
+        self.change(lifecycle.condemned(self.record, Event.WITHDRAWN, problem, self._moment()))
         return self.settle()
 
     def confirm(self) -> Rest:
         """Commit what is on trial without waiting for its checks: a person asked for it."""
-        self._save(lifecycle.passed(self.record, ()))
+        self.change(lifecycle.passed(self.record, ()))
         return self.settle()
 
-    def append(self, draft: Draft) -> None:
-        """Append a receipt that is no attempt's outcome, or keep it in the record until the ledger takes it."""
-        self._save(replace(self.record, pending=(*self.record.pending, draft)))
+    def append(self, record: DeviceRecord, *drafts: Draft) -> None:
+        """Save a changed record together with receipts that are no attempt's outcome, and append them when the ledger can."""
+        self.change(replace(record, pending=(*record.pending, *drafts)))
         self._flush()
+
+    def change(self, record: DeviceRecord) -> None:
+        """Save the record if it differs from what is saved."""
+        if record != self.record:
+            self._ports.store.save(record)
+            self.record = record
 
     def _step(self) -> Rest | None:
         state = self.record.state
@@ -182,7 +191,7 @@ class Obligations:
             case Ready():
                 if not self._ports.reboot_gate.is_open():
                     return Rest.WAITING
-                self._save(lifecycle.released(self.record, self.boot))
+                self.change(lifecycle.released(self.record, self.boot))
             case Activating(attempt):
                 return self._activating(attempt)
             case Trial():
@@ -203,11 +212,11 @@ class Obligations:
         is_flushed = self._flush()
         if self.boot.slot is not self.record.committed.slot and not state.stuck:
             running = self.record.whole.get(self.boot.slot)
-            blank = self._ports.blanks.blank()
+            blank = self._ports.drafts.blank()
             if running is None:
-                self._save(lifecycle.leaving(self.record, self.boot, blank))
+                self.change(lifecycle.leaving(self.record, self.boot, blank))
             else:
-                self._save(lifecycle.fallen_back(self.record, running, blank))
+                self.change(lifecycle.fallen_back(self.record, running, blank))
             return None
         # A device that fell back is committed to where it runs since a moment ago.
         self._bless()
@@ -230,10 +239,10 @@ class Obligations:
         checks = self._ports.judge.judge()
         failed = next((check for check in checks if check.result is not CheckResult.PASSED), None)
         if failed is None:
-            self._save(lifecycle.passed(self.record, checks))
+            self.change(lifecycle.passed(self.record, checks))
             return
         problem = Problem(failed.reason or "check-failed", f"The check {failed.name} {failed.result}.")
-        self._save(lifecycle.failed_checks(self.record, checks, problem, self._moment()))
+        self.change(lifecycle.failed_checks(self.record, checks, problem, self._moment()))
 
     def _committing(self, attempt: Attempt) -> None:
         try:
@@ -242,29 +251,30 @@ class Obligations:
             self._condemn(Event.ROLLED_BACK, error)
             return
         self._is_blessed = True
-        self._save(lifecycle.committed(self.record, self._moment()))
+        self.change(lifecycle.committed(self.record, self._moment()))
 
     def _condemning(self, attempt: Attempt) -> None:
         try:
             if lifecycle.may_condemn(self.record, attempt.slot):
                 self._ports.loader.mark_bad(attempt.slot)
         except BootLoaderError as error:
-            self._save(lifecycle.condemning_failed(self.record, problem_of(error)))
+            self.change(lifecycle.condemning_failed(self.record, problem_of(error)))
             return
-        self._save(lifecycle.slot_condemned(self.record))
+        self.change(lifecycle.slot_condemned(self.record))
 
     def _recording(self, owed: Recording) -> None:
+        self.told.append(owed.draft)
         try:
             for draft in (*self.record.pending, owed.draft):
                 self._ports.ledger.append(draft)
-        except LedgerError as error:
+        except (LedgerError, NotReadyError) as error:
             self.ledger_problem = error
-            self._save(lifecycle.kept_pending(self.record, owed, self.boot))
+            self.change(lifecycle.kept_pending(self.record, owed, self.boot))
             return
-        self._save(lifecycle.recorded(self.record, owed, self.boot))
+        self.change(lifecycle.recorded(self.record, owed, self.boot))
 
     def _leaving(self) -> Rest | None:
-        self._save(lifecycle.leaving(self.record, self.boot, self._ports.blanks.blank()))
+        self.change(lifecycle.leaving(self.record, self.boot, self._ports.drafts.blank()))
         if not isinstance(self.record.state, Leaving):
             return None
         self._ports.rebooter.reboot()
@@ -275,10 +285,10 @@ class Obligations:
         try:
             for draft in self.record.pending:
                 self._ports.ledger.append(draft)
-        except LedgerError as error:
+        except (LedgerError, NotReadyError) as error:
             self.ledger_problem = error
             return False
-        self._save(lifecycle.pending_appended(self.record))
+        self.change(lifecycle.pending_appended(self.record))
         return True
 
     def _bless(self) -> None:
@@ -293,15 +303,10 @@ class Obligations:
             self.loader_problem = error
 
     def _condemn(self, outcome: Event, error: UsbupdateError) -> None:
-        self._save(lifecycle.condemned(self.record, outcome, problem_of(error), self._moment()))
-
-    def _save(self, record: DeviceRecord) -> None:
-        if record != self.record:
-            self._ports.store.save(record)
-            self.record = record
+        self.change(lifecycle.condemned(self.record, outcome, problem_of(error), self._moment()))
 
     def _moment(self) -> Moment:
-        return self._ports.blanks.blank().moment
+        return self._ports.drafts.moment()
 
 
 def problem_of(error: UsbupdateError) -> Problem:

@@ -94,7 +94,10 @@ class Ledger(Protocol):
     """The device's chained receipts; appending is durable, and idempotent by id."""
 
     def append(self, draft: Draft) -> None:
-        """Sign and append a receipt unless one with this id is there; raises `LedgerError`, having appended nothing."""
+        """Sign and append a receipt unless one with this id is there.
+
+        Raises `LedgerError`, or `NotReadyError` when the device's key cannot be used; nothing was appended then.
+        """
 
     def holds(self, receipt: ReceiptId) -> bool:
         """Tell whether a receipt with this id is there."""
@@ -104,6 +107,9 @@ class Ledger(Protocol):
 
     def last_event(self) -> Event | None:
         """Return what the newest receipt reports."""
+
+    def has_room(self) -> bool:
+        """Tell whether whatever one more attempt may have to report is sure to fit."""
 
 
 class Rebooter(Protocol):

@@ -1,0 +1,21 @@
+"""`python -m usbupdate` and the command `usbupdate`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run one command and exit with its code.
+
+    `device boot` takes a way of its own that needs no typer, tuf or cryptography: it must work when everything else is broken.
+    """
+    if sys.argv[1:3] == ["device", "boot"] and "--help" not in sys.argv:
+        from usbupdate.cli.boot import run  # noqa: PLC0415 - see above
+    else:
+        from usbupdate.cli.main import run  # noqa: PLC0415 - see above
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""`usbupdate device boot`: what the boot unit runs at every start, by a path that imports as little as can be.
+
+Source: design, sections 6 and 8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from usbupdate.cli.joining import agent_of, confirm_if_state_is_lost
+from usbupdate.cli.outcome import require_kept
+from usbupdate.device.configuration import DEFAULT_PATH
+from usbupdate.errors import ExitCode, UsbupdateError
+
+
+def run() -> int:
+    """Confirm the boot, do what is owed, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="usbupdate device boot")
+    parser.add_argument("--config", type=Path, default=DEFAULT_PATH)
+    configuration_path = parser.parse_args(sys.argv[3:]).config
+    try:
+        boot(configuration_path)
+    except UsbupdateError as error:
+        print(f"Error: {error}\nWhat to do: {error.hint}", file=sys.stderr)  # noqa: T201 - typer is not here to do it
+        return error.exit_code
+    return ExitCode.OK
+
+
+def boot(configuration_path: Path) -> None:
+    """Do what `usbupdate device boot` is for.
+
+    Raises:
+        UsbupdateError: what keeps the device from taking updates, or that a release was given up.
+    """
+    confirm_if_state_is_lost(configuration_path)
+    with agent_of(configuration_path) as agent:
+        agent.start()
+        require_kept(agent.told)

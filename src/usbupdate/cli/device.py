@@ -1,0 +1,116 @@
+"""`usbupdate device`: what udev, the boot unit and a person at the device run."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usbupdate.cli import boot as boot_path
+from usbupdate.cli.joining import agent_of, show_status_of
+from usbupdate.cli.progress import InstallProgress
+from usbupdate.cli.status import show_findings
+from usbupdate.core.policy import Insertion
+from usbupdate.core.words import DeviceId
+from usbupdate.device.board import running_slot
+from usbupdate.device.check import check_device
+from usbupdate.device.clock import LinuxClock
+from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
+from usbupdate.device.media import opened
+from usbupdate.device.provision import Request, running_release
+from usbupdate.device.provision import provision as make_device
+from usbupdate.errors import DeviceUnfitError
+
+app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Option("--config", help="The device's configuration.")]
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="A mounted folder, a block device or an image file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command()
+def provision(
+    device: Annotated[str | None, typer.Option("--id", help="The device's id; made from its key if not given.")] = None,
+    group: Annotated[list[str] | None, typer.Option("--group", help="A group that the device belongs to.")] = None,
+    config: Config = DEFAULT_PATH,
+) -> None:
+    """Make this machine a device: its key, id, trust and state."""
+    configuration = load_configuration(config)
+    request = Request(DeviceId(device) if device else None, tuple(group or ()), _person())
+    made = make_device(configuration, running_release(running_slot(configuration)), request, LinuxClock())
+    typer.echo(f"The device {made.device} is ready. The fingerprint of its key, for the auditor:\n{made.fingerprint}")
+
+
+@app.command()
+def check(config: Config = DEFAULT_PATH, as_json: AsJson = False) -> None:
+    """Tell line by line what an update needs and whether it is there; reads only."""
+    findings = check_device(config)
+    show_findings(findings, as_json=as_json)
+    if missing := sum(not finding.ok for finding in findings):
+        raise DeviceUnfitError(count=missing)
+
+
+@app.command()
+def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
+    """Look at a stick and do what it is for; this is what udev starts."""
+    _take(source, config, Insertion.NEW, "unattended")
+
+
+@app.command()
+def install(source: Source, config: Config = DEFAULT_PATH) -> None:
+    """Install from a stick because a person asks; lifts "tried before" and nothing else."""
+    _take(source, config, Insertion.PERSON, _person())
+
+
+@app.command()
+def boot(config: Config = DEFAULT_PATH) -> None:
+    """Confirm the boot and do what is owed; this is what the boot unit starts."""
+    boot_path.boot(config)
+
+
+@app.command()
+def status(config: Config = DEFAULT_PATH, as_json: AsJson = False) -> None:
+    """Show how the device stands; changes nothing."""
+    show_status_of(config, as_json=as_json)
+
+
+@app.command()
+def activate(
+    config: Config = DEFAULT_PATH,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Give the installed release up instead.")] = False,
+) -> None:
+    """Restart into an installed release without waiting for its gate."""
+    with agent_of(config, _person()) as agent:
+        if withdraw:
+            agent.withdraw()
+        else:
+            agent.activate()
+
+
+@app.command()
+def commit(config: Config = DEFAULT_PATH) -> None:
+    """Keep the release on trial without waiting for its checks."""
+    with agent_of(config, _person()) as agent:
+        agent.commit()
+
+
+@app.command()
+def rollback(config: Config = DEFAULT_PATH) -> None:
+    """Give up the release on trial and go back to the old one."""
+    with agent_of(config, _person()) as agent:
+        agent.roll_back()
+
+
+def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> None:
+    with InstallProgress() as progress, agent_of(config, operator, progress) as agent:
+        agent.start()
+        with opened(source, load_configuration(config)) as medium:
+            agent.take(medium, insertion)
+
+
+def _person() -> str:
+    """Return who asks: the person behind sudo, if there is one."""
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name

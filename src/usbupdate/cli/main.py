@@ -1,0 +1,75 @@
+"""Joins the commands and is the one place where errors become a sentence, a hint and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from usbupdate.cli import audit, bundle, demo, key, repo, stick
+from usbupdate.errors import ExitCode, UsbupdateError
+
+
+class _Reporting(TyperGroup):
+    """Turns what a command raises into what a person needs."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # the context that typer makes is its own
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except UsbupdateError as error:
+            _report(str(error), error.hint)
+            raise typer.Exit(error.exit_code) from error
+        except (typer.Abort, KeyboardInterrupt) as error:
+            _report("Stopped.", "Nothing is half done: run the command again when you are ready.")
+            raise typer.Exit(ExitCode.STOPPED) from error
+        except OSError as error:
+            _report(
+                f"{error.filename or 'A file'}: {error.strerror or error}.", "Check the path, its permissions and free space."
+            )
+            raise typer.Exit(ExitCode.INPUT) from error
+
+
+app = typer.Typer(
+    name="usbupdate",
+    cls=_Reporting,
+    help="Signed updates and signed proof for Linux devices that are never on a network.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for group in (key.app, repo.app, bundle.app, stick.app, audit.app):
+    app.add_typer(group)
+if sys.platform == "linux":
+    from usbupdate.cli import device, simulate
+
+    app.add_typer(device.app)
+    app.add_typer(simulate.app)
+    app.command()(demo.demo)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"usbupdate {installed_version('usbupdate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+def run() -> int:
+    """Run the command line; exits by itself."""
+    app()
+    return ExitCode.OK
+
+
+def _report(what: str, hint: str) -> None:
+    typer.echo(f"Error: {what}\nWhat to do: {hint}", err=True)

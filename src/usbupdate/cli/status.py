@@ -1,0 +1,41 @@
+"""How `status` and `check` look to a person and to a program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from usbupdate.core.strictjson import Json
+    from usbupdate.device.check import Finding
+
+
+def show_status(table: Mapping[str, Json], *, as_json: bool) -> None:
+    """Print how a device stands."""
+    if as_json:
+        typer.echo(json.dumps(table))
+        return
+    pending = ", a restart is due" if table["reboot_pending"] else ""
+    typer.echo(f"device {table['device'] or 'unknown'}: {table['state']}, runs slot {table['booted']}{pending}")
+    typer.echo(f"sequence {table['sequence']}, {table['receipts']} receipts, last event: {table['last_event'] or 'none'}")
+    slots = table["slots"]
+    for name, slot in slots.items() if isinstance(slots, dict) else ():
+        if isinstance(slot, dict):
+            good = "good" if slot["good"] else "not bootable"
+            typer.echo(f"slot {name}: version {slot['version'] or 'unknown'}, {good}, sha256 {slot['image_sha256']}")
+
+
+def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print what `device check` found, a line each, and under a problem what to do."""
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+        return
+    for finding in findings:
+        typer.echo(f"{'ok     ' if finding.ok else 'PROBLEM'} {finding.name}: {finding.text}")
+        if finding.advice:
+            typer.echo(f"        {finding.advice}")

@@ -1,0 +1,352 @@
+"""The agent: what happens when a device starts, when a stick is put in, and when a person asks.
+
+It orders the parts and decides nothing itself: what is owed is `core.lifecycle`, what is genuine `core.trust`, what is taken
+`core.policy`. Every stick is answered: by a signal, and by a receipt where the design asks for one.
+
+Source: design, sections 5, 6, 7 and 9.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, assert_never
+
+from usbupdate.core import lifecycle
+from usbupdate.core.fit import require_fits
+from usbupdate.core.policy import Insertion, Offer, Recipient, choose
+from usbupdate.core.receipt import BundleRef, Event, Problem, TrustFacts
+from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready, Trial
+from usbupdate.device.health import Gate as GateAnswer
+from usbupdate.device.health import ask_gates
+from usbupdate.device.obligations import Obligations, Ports, Rest
+from usbupdate.device.signals import Signal
+from usbupdate.device.telling import Telling
+from usbupdate.errors import (
+    BusyError,
+    DegradedError,
+    GatePostponedError,
+    GateRefusedError,
+    LedgerError,
+    LedgerFullError,
+    MediumError,
+    NothingInstalledError,
+    NothingOnTrialError,
+    NotReadyError,
+    TriedBeforeError,
+    UpdateUnderWayError,
+    UsbupdateError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usbupdate.core.receipt import Draft, MediumFacts, Traffic
+    from usbupdate.core.trust import Trusted
+    from usbupdate.core.words import SlotClass
+    from usbupdate.device.installer import Advance, Progress
+    from usbupdate.device.machine import Machine
+    from usbupdate.device.media import Medium
+    from usbupdate.device.obligations import Progressed
+    from usbupdate.device.ports import SlotImage
+
+GATES_LIMIT_S = 60.0
+
+
+class Agent:
+    """One run of the agent under the device's lock.
+
+    Args:
+        machine: the device, joined.
+        progress: is told how far an installation is.
+    """
+
+    def __init__(self, machine: Machine, progress: Advance) -> None:
+        self._machine = machine
+        self._progress = progress
+        record = machine.store.load()
+        ports = Ports(
+            store=machine.store,
+            loader=machine.loader,
+            ledger=machine.ledger,
+            judge=machine.judge,
+            reboot_gate=machine.reboot_gate,
+            rebooter=machine.rebooter,
+            drafts=machine.drafts,
+        )
+        boot = lifecycle.Boot(machine.loader.booted(), machine.clock.boot_id())
+        self.obligations = Obligations(record, boot, ports)
+        self._telling = Telling(self.obligations, machine.drafts)
+        self._rest = Rest.IDLE
+
+    @property
+    def told(self) -> list[Draft]:
+        """The receipts that were owed and were recorded in this run, oldest first."""
+        return self.obligations.told
+
+    def start(self) -> Rest:
+        """Confirm the running slot, do what is owed after a restart, and say how things stand.
+
+        A device at rest stays silent: nobody has asked it anything.
+        """
+        self.obligations.resume()
+        self._rest = self.obligations.settle()
+        self._telling.close_earlier_boot()
+        self._record_log_export()
+        if self.told or self._rest in {Rest.REBOOTING, Rest.WAITING}:
+            self._announce_rest()
+        return self._rest
+
+    def take(self, medium: Medium, insertion: Insertion) -> Rest:
+        """Look at a stick and do what it is for; call `start` before.
+
+        Raises:
+            UsbupdateError: why nothing was installed, or why the installation failed; it is signalled and recorded already.
+        """
+        self._machine.announcer.announce(Signal.BUSY)
+        facts = medium.facts()
+        try:
+            self._take(medium, facts, insertion)
+        except UsbupdateError as error:
+            self._rest = self.obligations.settle()
+            self._finish(medium, error)
+            raise
+        self._finish(medium, None)
+        return self._rest
+
+    def activate(self) -> Rest:
+        """Start an installed release without waiting for its gate.
+
+        Raises:
+            NothingInstalledError: none waits.
+        """
+        self.obligations.resume()
+        if not isinstance(self.obligations.record.state, Ready):
+            raise NothingInstalledError
+        self._rest = self.obligations.activate()
+        self._announce_rest()
+        return self._rest
+
+    def withdraw(self) -> Rest:
+        """Give up an installed release that waits for its restart.
+
+        Raises:
+            NothingInstalledError: none waits.
+        """
+        self.obligations.resume()
+        if not isinstance(self.obligations.record.state, Ready):
+            raise NothingInstalledError
+        self._rest = self.obligations.withdraw(Problem("withdrawn-by-person", "A person withdrew the installed release."))
+        return self._rest
+
+    def commit(self) -> Rest:
+        """Commit the release on trial without waiting for its checks.
+
+        Raises:
+            NothingOnTrialError: none is.
+        """
+        self._require_trial()
+        self._rest = self.obligations.confirm()
+        return self._rest
+
+    def roll_back(self) -> Rest:
+        """Give up the release on trial and go back.
+
+        Raises:
+            NothingOnTrialError: none is.
+        """
+        self._require_trial()
+        self._rest = self.obligations.withdraw(Problem("rolled-back-by-person", "A person rolled the trial back."))
+        return self._rest
+
+    def _require_trial(self) -> None:
+        self.obligations.resume()
+        if not isinstance(self.obligations.record.state, Trial):
+            raise NothingOnTrialError
+
+    # --- Taking a stick ---------------------------------------------------------------------------------------------
+
+    def _take(self, medium: Medium, facts: MediumFacts, insertion: Insertion) -> None:
+        trust: TrustFacts | None = None
+        offer: Offer | None = None
+        try:
+            self._require_ready(insertion)
+            trusted = self._machine.refresh(medium.reader)
+            if trusted is None:
+                return
+            trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)
+            self._remember(trusted)
+            offer = self._choose(self._machine.read_offers(trusted, medium.reader), insertion)
+            if offer is None:
+                return
+            slot = self.obligations.boot.slot.other
+            require_fits(offer.manifest, self._machine.slots.capacity(slot))
+            self._ask_gates()
+            with ExitStack() as stack:
+                images = self._machine.slots.open(slot)
+                for image in images.values():
+                    stack.callback(image.close)
+                self._machine.verify(offer.manifest, medium.reader, images, self._progress)
+                attempt = self._attempt(offer, trust, facts, insertion)
+                installation = _Installation(self._machine, offer, medium, images, self._progress)
+                failure = self.obligations.install(attempt, installation)
+        except UsbupdateError as error:
+            # A stick that merely stayed in has had this answer before.
+            if not (insertion is Insertion.FOUND and isinstance(error, TriedBeforeError)):
+                self._telling.refusal(error, facts, trust, None if offer is None else _reference(offer))
+            raise
+        self._rest = self.obligations.settle()
+        if failure is not None:
+            raise failure
+
+    def _require_ready(self, insertion: Insertion) -> None:
+        """Refuse where nothing may be installed, whatever the stick holds."""
+        if self._rest is Rest.DEGRADED:
+            state = self.obligations.record.state
+            is_stuck = isinstance(state, Idle) and state.stuck
+            problem = self.obligations.loader_problem or self.obligations.ledger_problem
+            if problem is not None or not (is_stuck and insertion is Insertion.PERSON):
+                raise DegradedError(problem=str(problem or lifecycle.STUCK_OUTSIDE.text))
+        if not self._machine.ledger.has_room():
+            raise LedgerFullError
+
+    def _remember(self, trusted: Trusted) -> None:
+        root = KnownRoot(trusted.root_version, trusted.root_sha256)
+        self.obligations.change(replace(self.obligations.record, root=root, time_floor=trusted.floor))
+
+    def _choose(self, offers: list[Offer], insertion: Insertion) -> Offer | None:
+        record = self.obligations.record
+        match record.state:
+            case Ready(attempt) | Activating(attempt):
+                under_way = attempt.draft.bundle
+                if under_way is not None and any(offer.manifest_sha256 == under_way.manifest_sha256 for offer in offers):
+                    return None
+                raise UpdateUnderWayError(version=attempt.target.version)
+            case Idle():
+                unit = self._machine.unit
+                recipient = Recipient(unit.id, frozenset(unit.groups), self._machine.configuration.compatible)
+                return choose(offers, recipient, record, insertion)
+            case _:
+                raise UpdateUnderWayError(version=record.committed.version)
+
+    def _ask_gates(self) -> None:
+        verdict = ask_gates(self._machine.configuration.gates.install, limit_s=GATES_LIMIT_S)
+        match verdict.gate:
+            case GateAnswer.GO:
+                return
+            case GateAnswer.LATER:
+                raise GatePostponedError(gate=verdict.asked[-1].name)
+            case GateAnswer.REFUSE:
+                raise GateRefusedError(gate=verdict.asked[-1].name)
+            case _:
+                assert_never(verdict.gate)
+
+    def _attempt(self, offer: Offer, trust: TrustFacts, facts: MediumFacts, insertion: Insertion) -> Attempt:
+        record = self.obligations.record
+        manifest = offer.manifest
+        target = Installed(
+            slot=self.obligations.boot.slot.other,
+            version=manifest.version,
+            sequence=manifest.sequence,
+            images={artifact.slot_class: artifact.image for artifact in manifest.artifacts},
+        )
+        earlier = record.outcomes.get(offer.manifest_sha256)
+        is_retake = insertion is Insertion.FOUND and earlier is not None
+        draft = replace(
+            self._machine.drafts.blank(),
+            event=Event.INTERRUPTED,
+            before=record.committed.release(),
+            after=target.release(),
+            bundle=_reference(offer),
+            trust=trust,
+            medium=facts,
+        )
+        return Attempt(target, draft, retakes=earlier.retakes + 1 if is_retake and earlier is not None else 0)
+
+    # --- Telling -----------------------------------------------------------------------------------------------------
+
+    def _finish(self, medium: Medium, error: UsbupdateError | None) -> None:
+        """Write the log, then signal: `done` may only come when the outcome is on the stick."""
+        signal, why = self._answer(error)
+        if self._rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
+            try:
+                self._machine.export(medium, self.obligations.record, signal, why)
+            except (MediumError, LedgerError, NotReadyError) as problem:
+                # The receipts are safe on the device; the result of an update never depends on its log.
+                why = why or str(problem)
+        self._machine.announcer.announce(signal, why)
+
+    def _announce_rest(self) -> None:
+        self._machine.announcer.announce(*self._answer(None))
+
+    def _answer(self, error: UsbupdateError | None) -> tuple[Signal, str]:
+        """Return the signal that tells a person how things stand, and why."""
+        match self._rest:
+            case Rest.REBOOTING:
+                return Signal.RESTARTING, ""
+            case Rest.WAITING if error is None:
+                return Signal.INSTALLED, ""
+            case _:
+                pass
+        outcome = self.told[-1] if self.told else None
+        has_failed = outcome is not None and outcome.event is not Event.COMMITTED
+        if outcome is not None and outcome.problem is not None and has_failed:
+            hint = "The old release runs. Send the receipts to the release office." if error is None else error.hint
+            return Signal.FAILED, f"{outcome.problem.text} {hint}"
+        if error is None:
+            return Signal.DONE, ""
+        return Signal.BUSY if isinstance(error, BusyError) else Signal.REFUSED, f"{error} {error.hint}"
+
+    def _record_log_export(self) -> None:
+        """A change of the owner's right to keep the log to himself is itself a receipt."""
+        record = self.obligations.record
+        if self._machine.configuration.export_logs is not record.exports_logs:
+            blank = self._machine.drafts.blank()
+            says = "allowed" if self._machine.configuration.export_logs else "forbidden"
+            draft = replace(
+                blank, event=Event.LOG_EXPORT_CHANGED, problem=Problem(says, f"Writing the log to sticks is {says}.")
+            )
+            self.obligations.append(replace(record, exports_logs=not record.exports_logs), draft)
+
+
+class _Installation:
+    """The installation of one offer from one stick. Implements `device.obligations.Installation`."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        offer: Offer,
+        medium: Medium,
+        images: Mapping[SlotClass, SlotImage],
+        progress: Advance,
+    ) -> None:
+        self._machine = machine
+        self._offer = offer
+        self._medium = medium
+        self._images = images
+        self._progress = progress
+
+    def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
+        """Install; see `device.obligations.Installation`."""
+        progress: Progress = _InstallProgress(self._progress, progressed)
+        return self._machine.install(self._offer.manifest, self._medium.reader, self._images, progress)
+
+
+class _InstallProgress:
+    """Passes progress on, and the first chunk that was newly written to the lifecycle."""
+
+    def __init__(self, advance: Advance, progressed: Progressed) -> None:
+        self._advance = advance
+        self._progressed = progressed
+
+    def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        """Pass it on."""
+        self._advance.advanced(done_bytes, total_bytes)
+
+    def first_write(self) -> None:
+        """Remember that taking this installation up again is worth while."""
+        self._progressed()
+
+
+def _reference(offer: Offer) -> BundleRef:
+    return BundleRef(offer.manifest.name, offer.manifest_sha256)

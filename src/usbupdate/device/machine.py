@@ -1,0 +1,193 @@
+"""A device, joined from its parts: what the agent works with.
+
+What needs tuf, cryptography or zstandard is imported when it is first used: boot confirmation must work without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from usbupdate.core.layout import LOGS, METADATA, READ_ME, TOP, require_no_folding_names
+from usbupdate.device import identity
+from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy
+from usbupdate.device.drafts import DeviceDrafts
+from usbupdate.device.health import Gate, ask_gates, run_checks
+from usbupdate.device.ledger import Ledger
+from usbupdate.errors import ConfiguredRootError, ForeignStickError, LedgerError, NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usbupdate.core.layout import MediumReader
+    from usbupdate.core.manifest import Manifest
+    from usbupdate.core.policy import Offer
+    from usbupdate.core.receipt import Check, Draft, Event, Traffic
+    from usbupdate.core.record import DeviceRecord
+    from usbupdate.core.trust import Trusted
+    from usbupdate.core.words import ReceiptId, SlotClass
+    from usbupdate.device import ports
+    from usbupdate.device.installer import Advance, Progress
+    from usbupdate.device.media import Medium
+    from usbupdate.device.obligations import Gate as RebootGate
+    from usbupdate.device.obligations import Judge
+    from usbupdate.device.ports import BootLoader, Clock, Rebooter, SlotImage, Slots
+    from usbupdate.device.signals import Announcer, Signal
+    from usbupdate.device.statestore import StateStore
+    from usbupdate.device.unit import Unit
+
+GATES_LIMIT_S: Final = 60.0
+TRUST_FOLDER: Final = "trust"
+LEDGER_FOLDER: Final = "ledger"
+_NOT_FOR_DEVICES: Final = frozenset({LOGS[-1], READ_ME[-1]})
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One device and all its parts."""
+
+    configuration: Configuration
+    unit: Unit
+    store: StateStore
+    loader: BootLoader
+    slots: Slots
+    ledger: ports.Ledger
+    clock: Clock
+    drafts: DeviceDrafts
+    judge: Judge
+    reboot_gate: RebootGate
+    rebooter: Rebooter
+    announcer: Announcer
+
+    def refresh(self, medium: MediumReader) -> Trusted | None:
+        """Return what is trusted after looking at a stick's metadata, or None for a stick that is for receipts only.
+
+        Raises:
+            ForeignStickError: the stick is none of ours.
+            RejectedError: it is, and something on it is not what was signed.
+            NotReadyError: the device's own trust cannot be used.
+        """
+        if TOP not in medium.names(()):
+            raise ForeignStickError
+        require_no_folding_names(medium)
+        inside = set(medium.names((TOP,)))
+        if METADATA[-1] not in inside and inside <= _NOT_FOR_DEVICES:
+            return None
+        from usbupdate.device.truststore import TrustStore  # noqa: PLC0415 - needs tuf
+
+        try:
+            configured_root = self.configuration.root.read_bytes()
+        except OSError as error:
+            raise ConfiguredRootError(problem=error.strerror or "it cannot be read") from error
+        return TrustStore(self.configuration.state_dir / TRUST_FOLDER).refresh(medium, self.drafts.reading(), configured_root)
+
+    def read_offers(self, trusted: Trusted, medium: MediumReader) -> list[Offer]:
+        """Return what the stick offers; see `device.offers`."""
+        from usbupdate.device.offers import read_offers  # noqa: PLC0415 - needs tuf
+
+        return read_offers(trusted, medium)
+
+    def verify(
+        self, manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], progress: Advance
+    ) -> None:
+        """Prove what the slot lacks before anything is changed; see `device.installer`."""
+        from usbupdate.device.installer import verify_lacking  # noqa: PLC0415 - needs zstandard
+
+        verify_lacking(manifest, medium, images, progress=progress)
+
+    def install(
+        self, manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], progress: Progress
+    ) -> Traffic:
+        """Write and read back; see `device.installer`."""
+        from usbupdate.device.installer import install  # noqa: PLC0415 - needs zstandard
+
+        return install(manifest, medium, images, progress=progress)
+
+    def export(self, medium: Medium, record: DeviceRecord, signal: Signal, why: str) -> None:
+        """Bring the receipts that the stick lacks onto it; see `device.logexport`."""
+        from usbupdate.device.logexport import export_log  # noqa: PLC0415 - needs cryptography
+        from usbupdate.device.summary import Situation  # noqa: PLC0415 - the same
+
+        if not isinstance(self.ledger, Ledger):
+            return
+        situation = Situation(
+            compatible=self.configuration.compatible,
+            booted=self.loader.booted(),
+            version=record.committed.version,
+            sequence=record.committed.sequence,
+            signal=signal,
+            why=why,
+        )
+        with medium.writable() as mount:
+            export_log(mount, identity.load(self.configuration.state_dir), self.ledger, situation)
+
+
+class UnavailableLedger:
+    """A ledger that cannot be opened: the device goes on running, and installs nothing. Implements `ports.Ledger`."""
+
+    def __init__(self, problem: LedgerError | NotReadyError) -> None:
+        self._problem = problem
+
+    def append(self, draft: Draft) -> None:
+        """Refuse; the receipt stays in the state file."""
+        raise self._problem
+
+    def holds(self, receipt: ReceiptId) -> bool:
+        """Tell that nothing is known to be there."""
+        return False
+
+    def count(self) -> int:
+        """Return 0: none can be read."""
+        return 0
+
+    def last_event(self) -> Event | None:
+        """Return None: none can be read."""
+        return None
+
+    def has_room(self) -> bool:
+        """Refuse."""
+        raise self._problem
+
+
+def open_ledger(configuration: Configuration) -> ports.Ledger:
+    """Return the device's ledger, or a stand-in that takes nothing when it cannot be opened."""
+    state_dir = configuration.state_dir
+    try:
+        return Ledger.open(state_dir / LEDGER_FOLDER, identity.load(state_dir), lambda: identity.load_signer(state_dir))
+    except (LedgerError, NotReadyError) as error:
+        return UnavailableLedger(error)
+
+
+def device_drafts(configuration: Configuration, clock: Clock, store: StateStore, operator: str) -> DeviceDrafts:
+    """Return what makes this device's drafts."""
+    is_trusted = configuration.clock is ClockTrust.SYSTEM
+    return DeviceDrafts(clock, is_clock_trusted=is_trusted, floor=store.time_floor, operator=operator)
+
+
+class ConfiguredJudge:
+    """Runs the configured checks until a deadline counted from this boot's start. Implements `device.obligations.Judge`."""
+
+    def __init__(self, configuration: Configuration, clock: Clock) -> None:
+        self._health = configuration.health
+        self._clock = clock
+
+    def judge(self) -> tuple[Check, ...]:
+        """Return every check's result; see `device.obligations.Judge`."""
+        return run_checks(self._health.checks, limit_s=self._health.timeout_s - self._clock.monotonic_ms() / 1000)
+
+
+class ConfiguredGate:
+    """Asks the configured gates before a restart. Implements `device.obligations.Gate`."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+
+    def is_open(self) -> bool:
+        """Tell whether a restart is allowed now; see `device.obligations.Gate`."""
+        match self._configuration.reboot:
+            case RebootPolicy.AUTOMATIC:
+                return True
+            case RebootPolicy.MANUAL:
+                return False
+            case RebootPolicy.GATED:
+                return ask_gates(self._configuration.gates.reboot, limit_s=GATES_LIMIT_S).gate is Gate.GO

@@ -1,0 +1,68 @@
+"""Receipts of what was refused or rejected: each told once, and the same one again within a boot as one with a count.
+
+Source: design, section 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from usbupdate.core.receipt import Event, Problem
+from usbupdate.core.record import Repeat
+from usbupdate.errors import GatePostponedError, RejectedError
+
+if TYPE_CHECKING:
+    from usbupdate.core.receipt import BundleRef, Draft, MediumFacts, TrustFacts
+    from usbupdate.device.obligations import Drafts, Obligations
+    from usbupdate.errors import UsbupdateError
+
+
+class Telling:
+    """Records refusals and rejections through the obligations' record, so that none is lost to a cut or a full ledger."""
+
+    def __init__(self, obligations: Obligations, drafts: Drafts) -> None:
+        self._obligations = obligations
+        self._drafts = drafts
+
+    def refusal(self, error: UsbupdateError, medium: MediumFacts, trust: TrustFacts | None, bundle: BundleRef | None) -> None:
+        """Record why a stick was not taken."""
+        draft = replace(
+            self._drafts.blank(),
+            event=_event(error),
+            before=self._obligations.record.committed.release(),
+            bundle=bundle,
+            trust=trust,
+            medium=medium,
+            problem=Problem(error.reason, str(error)),
+        )
+        record = self._obligations.record
+        repeat = record.repeat
+        if repeat is not None and _is_same(repeat.draft, draft):
+            self._obligations.change(replace(record, repeat=Repeat(repeat.draft, repeat.count + 1)))
+        else:
+            self._obligations.append(replace(record, repeat=Repeat(draft, 1)), *self._counted(repeat), draft)
+
+    def close_earlier_boot(self) -> None:
+        """Record how often the last refusal of an earlier boot came again."""
+        record = self._obligations.record
+        if record.repeat is not None and record.repeat.draft.moment.boot_id != self._obligations.boot.boot_id:
+            self._obligations.append(replace(record, repeat=None), *self._counted(record.repeat))
+
+    def _counted(self, repeat: Repeat | None) -> list[Draft]:
+        if repeat is None or repeat.count == 1:
+            return []
+        # The first one has its receipt; this one stands for the others.
+        return [replace(repeat.draft, id=self._drafts.blank().id, count=repeat.count - 1)]
+
+
+def _event(error: UsbupdateError) -> Event:
+    if isinstance(error, RejectedError):
+        return Event.REJECTED
+    if isinstance(error, GatePostponedError):
+        return Event.POSTPONED
+    return Event.REFUSED
+
+
+def _is_same(earlier: Draft, draft: Draft) -> bool:
+    return earlier.moment.boot_id == draft.moment.boot_id and earlier == replace(draft, id=earlier.id, moment=earlier.moment)

@@ -1,0 +1,232 @@
+"""The simulated device: the same agent as on a board, joined to files.
+
+Source: design, section 11.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from usbupdate.core.policy import Insertion
+from usbupdate.core.receipt import Check, CheckResult, Draft
+from usbupdate.core.record import Activating, Committing, Trial
+from usbupdate.device import lock
+from usbupdate.device.agent import Agent
+from usbupdate.device.bootloaders import simulated
+from usbupdate.device.configuration import Configuration, load_configuration
+from usbupdate.device.confirm import confirm_without_state
+from usbupdate.device.machine import ConfiguredGate, ConfiguredJudge, Machine, device_drafts, open_ledger
+from usbupdate.device.media import opened
+from usbupdate.device.obligations import Rest
+from usbupdate.device.signals import DeviceAnnouncer
+from usbupdate.device.slotfiles import FileSlots
+from usbupdate.device.statestore import StateStore
+from usbupdate.device.status import SlotReport, held_by, main_image, status_table
+from usbupdate.device.unit import load_unit
+from usbupdate.errors import BootLoaderError, NotReadyError, UnusableFileError, UsbupdateError
+from usbupdate.simulate import hardware
+from usbupdate.simulate.hardware import Hardware, HardwareClock, HardwareRebooter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from usbupdate.core.strictjson import Json
+    from usbupdate.device.installer import Advance
+    from usbupdate.device.obligations import Judge
+
+CONFIGURATION_FILE: Final = "device.toml"
+BOOT_LOADER_FILE: Final = "bootloader.json"
+STATUS_FILE: Final = "run/status.json"
+BOOTS_MAX: Final = 40
+"""More than the lifecycle can need; past it the simulation itself would be broken."""
+
+
+class Console(Protocol):
+    """Where the simulation says what a person beside the device would see."""
+
+    def __call__(self, line: str) -> None:
+        """Show one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mishaps:
+    """What goes wrong in boots of a slot on trial."""
+
+    panic: bool = False
+    unhealthy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one command made of the device: how it rests, and the receipts that were owed and recorded."""
+
+    rest: Rest
+    told: tuple[Draft, ...]
+
+
+class Bench:
+    """One simulated device in one folder.
+
+    Args:
+        folder: what `simulate new` made.
+        console: shows what a person beside the device would see.
+        progress: is told how far an installation is.
+    """
+
+    def __init__(self, folder: Path, console: Console, progress: Advance) -> None:
+        self.folder = folder
+        self._console = console
+        self._progress = progress
+
+    def insert(self, stick: Path) -> Ran:
+        """Plug a stick in and let the agent run until it rests or asks for a restart.
+
+        Raises:
+            UsbupdateError: why nothing was installed; signalled and recorded already.
+        """
+        with lock.locked(self.folder):
+            here = replace(hardware.load(self.folder), stick=stick.absolute())
+            if not stick.exists():
+                raise UnusableFileError(path=str(stick), problem="there is no such stick")
+            hardware.save(self.folder, here)
+            return self._run_agent(here, Mishaps(), Insertion.NEW)
+
+    def remove(self) -> None:
+        """Pull the stick out, if one is in."""
+        with lock.locked(self.folder):
+            hardware.save(self.folder, replace(hardware.load(self.folder), stick=None))
+
+    def boot(self, mishaps: Mishaps) -> Ran:
+        """Take one power cycle, and every restart that the agent then asks for."""
+        told: list[Draft] = []
+        with lock.locked(self.folder):
+            for _ in range(BOOTS_MAX):
+                here = hardware.load(self.folder).rebooted(simulated.choose(self.folder / BOOT_LOADER_FILE))
+                hardware.save(self.folder, here)
+                is_trial = self._is_on_trial(here)
+                title = f"boot of slot {here.booted}{' (on trial)' if is_trial else ''}"
+                if is_trial and mishaps.panic:
+                    self._console(f"{title}: kernel panic, the watchdog resets")
+                    continue
+                ran = self._boot_once(here, mishaps if is_trial else Mishaps())
+                told += ran.told
+                self._console(f"{title}: {_sentence(ran.rest)}")
+                if ran.rest is not Rest.REBOOTING:
+                    return Ran(ran.rest, tuple(told))
+        message = "the simulated device does not come to rest"
+        raise AssertionError(message)
+
+    def status(self) -> dict[str, Json]:
+        """Return how the device stands, as `status --json` prints it; always works and changes nothing."""
+        here = hardware.load(self.folder)
+        configuration = self.configuration()
+        record, boots, device = None, None, ""
+        with suppress(NotReadyError):
+            record = StateStore(configuration.state_dir).load()
+        with suppress(BootLoaderError):
+            boots = simulated.status(self.folder / BOOT_LOADER_FILE)
+        with suppress(NotReadyError):
+            device = load_unit(configuration.state_dir).id
+        slots = {}
+        for slot, configured in configuration.slots.items():
+            place = main_image(configured.devices)
+            if place is not None:
+                shown = str(place.relative_to(self.folder.absolute()))
+                slots[slot] = SlotReport(shown, place, None if boots is None else boots[slot], held_by(record, slot))
+        return status_table(device, record, here.booted, open_ledger(configuration), slots)
+
+    @contextmanager
+    def agent(self, operator: str = "unattended") -> Iterator[Agent]:
+        """Give the agent of the present boot, not started, under the device's lock."""
+        with lock.locked(self.folder):
+            yield Agent(self.machine(hardware.load(self.folder), operator=operator), self._progress)
+
+    def configuration(self) -> Configuration:
+        """Return the device's configuration, an ordinary one."""
+        return load_configuration(self.folder / CONFIGURATION_FILE)
+
+    def machine(self, here: Hardware, judge: Judge | None = None, operator: str = "unattended") -> Machine:
+        """Return the device joined from its parts, in its present boot."""
+        configuration = self.configuration()
+        clock = HardwareClock(here)
+        store = StateStore(configuration.state_dir)
+        return Machine(
+            configuration=configuration,
+            unit=load_unit(configuration.state_dir),
+            store=store,
+            loader=simulated.SimulatedLoader(self.folder / BOOT_LOADER_FILE, here.booted),
+            slots=file_slots(configuration, self.folder),
+            ledger=open_ledger(configuration),
+            clock=clock,
+            drafts=device_drafts(configuration, clock, store, operator),
+            judge=judge or ConfiguredJudge(configuration, clock),
+            reboot_gate=ConfiguredGate(configuration),
+            rebooter=HardwareRebooter(self.folder),
+            announcer=DeviceAnnouncer(configuration.signals, self._console, self.folder / STATUS_FILE),
+        )
+
+    def _boot_once(self, here: Hardware, mishaps: Mishaps) -> Ran:
+        try:
+            return self._run_agent(here, mishaps, Insertion.FOUND)
+        except UsbupdateError as error:
+            # The power cycle itself succeeded; what the stick got for an answer is signalled and recorded.
+            self._console(f"Error: {error}")
+            return Ran(Rest.IDLE, ())
+
+    def _run_agent(self, here: Hardware, mishaps: Mishaps, insertion: Insertion) -> Ran:
+        judge = ConfiguredJudge(self.configuration(), HardwareClock(here))
+        agent = Agent(self.machine(here, _UnhealthyJudge(judge) if mishaps.unhealthy else judge), self._progress)
+        rest = agent.start()
+        is_restarting = rest is Rest.REBOOTING and insertion is Insertion.FOUND
+        if here.stick is not None and here.stick.exists() and not is_restarting:
+            with opened(here.stick, self.configuration()) as medium:
+                rest = agent.take(medium, insertion)
+        return Ran(rest, tuple(agent.told))
+
+    def _is_on_trial(self, here: Hardware) -> bool:
+        """Tell whether what was just booted is on trial; a device without its state is confirmed here, and that is all."""
+        configuration = self.configuration()
+        try:
+            state = StateStore(configuration.state_dir).load().state
+        except NotReadyError as error:
+            machine = self.machine(here)
+            confirm_without_state(configuration.state_dir, machine.loader, machine.ledger, machine.drafts, error)
+            raise
+        return isinstance(state, Activating | Trial | Committing) and state.attempt.slot is here.booted
+
+
+class _UnhealthyJudge:
+    """A release whose own self-test fails. Implements `device.obligations.Judge`."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def judge(self) -> tuple[Check, ...]:
+        """Return the configured checks and one that fails."""
+        return (*self._judge.judge(), Check("simulated-health", CheckResult.FAILED, "exit-1", "simulated: unhealthy"))
+
+
+def file_slots(configuration: Configuration, folder: Path) -> FileSlots:
+    """Return the slots of a simulated device."""
+    return FileSlots(
+        folder,
+        {
+            slot: {name: str(path.relative_to(folder.absolute())) for name, path in configured.devices.items()}
+            for slot, configured in configuration.slots.items()
+        },
+    )
+
+
+def _sentence(rest: Rest) -> str:
+    match rest:
+        case Rest.REBOOTING:
+            return "the agent asks for a restart"
+        case Rest.WAITING:
+            return "a release is installed and waits for its restart"
+        case Rest.DEGRADED:
+            return "up, but no updates are taken until the next start"
+        case Rest.IDLE:
+            return "up and at rest"
