@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from usbupdate.core.words import DeviceId, Slot, SlotClass
 from usbupdate.device.configuration import (
+    DEFAULT_FILESYSTEMS,
     HEALTH_TIMEOUT_MAX_S,
     BootLoaderType,
     ClockTrust,
@@ -18,6 +20,8 @@ from usbupdate.device.configuration import (
 from usbupdate.device.toml import FILE_SIZE_MAX
 from usbupdate.device.unit import Unit, load_unit, save_unit
 from usbupdate.errors import ConfigurationError, NotProvisionedError, UnitFileError, UnusableValueError
+
+MANUAL = Path(__file__).parents[2] / "docs" / "device.md"
 
 SMALL = """
 [device]
@@ -124,6 +128,15 @@ def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
     assert read.slots_behind_usb
     assert read.signals.command == ("/usr/bin/buzz", "--loud")
     assert read.signals.led == "board:green:status"
+
+
+def test_the_example_in_the_manual_is_a_configuration(tmp_path: Path) -> None:
+    example = re.search(r"```toml\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
+    assert example is not None
+    read = load_configuration(write(tmp_path, example[1]))
+    assert read.health.timeout_s == 120
+    assert read.filesystems == DEFAULT_FILESYSTEMS
+    assert f"1 to {HEALTH_TIMEOUT_MAX_S}" in example[1]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from usbupdate.errors import (
     FileSystemNotAllowedError,
     ForeignStickError,
     MountedElsewhereError,
+    MountFailedError,
     StickReadOnlyError,
     TwoSticksError,
     UnusableFileError,
@@ -87,6 +88,14 @@ def test_what_is_no_stick_at_all_is_named(tmp_path: Path, configuration: Configu
     os.mkfifo(tmp_path / "fifo")
     for source in (tmp_path / "fifo", tmp_path / "none", Path("/dev/null")):
         with pytest.raises(UnusableFileError), opened(source, configuration):
+            pass
+
+
+def test_a_folder_that_is_gone_says_nothing_of_itself(contents: Path, configuration: Configuration) -> None:
+    with opened(contents, configuration) as medium:
+        shutil.rmtree(contents)
+        assert medium.facts() == MediumFacts()
+        with pytest.raises(ForeignStickError), medium.writable():
             pass
 
 
@@ -225,6 +234,14 @@ def test_a_stick_that_is_mounted_elsewhere_is_refused_by_naming_the_mount(
         tool("umount", mount)
 
 
+def test_a_place_where_nothing_can_be_mounted_is_an_error_and_no_traceback(
+    disk: Path, tmp_path: Path, configuration: Configuration
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MountFailedError), opened(disk, configuration, run_dir=tmp_path / "file" / "run"):
+        pass
+
+
 def test_a_file_system_that_is_not_allowed_is_never_mounted(disk: Path, tmp_path: Path) -> None:
     with pytest.raises(FileSystemNotAllowedError, match="ext4"), opened(disk, load(tmp_path), run_dir=tmp_path / "run"):
         pass
@@ -259,6 +276,15 @@ def partitioned(tmp_path: Path, *partitions: Path) -> Iterator[Path]:
         finally:
             for number in range(len(partitions)):
                 tool("delpart", device, str(number + 1))
+
+
+def test_a_disk_with_partitions_of_which_none_is_allowed_is_refused(tmp_path: Path, contents: Path) -> None:
+    with (
+        partitioned(tmp_path, make_ext4(tmp_path / "one", contents, "one")) as disk,
+        pytest.raises(FileSystemNotAllowedError, match="ext4"),
+        opened(disk, load(tmp_path), run_dir=tmp_path / "run"),
+    ):
+        pass
 
 
 def test_two_partitions_with_our_folder_are_refused(tmp_path: Path, contents: Path, configuration: Configuration) -> None:
