@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +15,6 @@ from usbupdate.errors import SlotUnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ROOTFS = SlotClass("rootfs")
 APP = SlotClass("app")
@@ -230,3 +232,12 @@ def test_a_real_block_device_is_opened_once_at_a_time(loop: str) -> None:
         slots.open(Slot.B)
     image.close()
     slots.open(Slot.B)[APP].close()
+
+
+def test_another_device_that_took_the_name_meanwhile_is_not_opened(board: Board, loop: str) -> None:
+    node = board.devfs / "mmcblk0p3"
+    node.unlink()
+    os.mknod(node, stat.S_IFBLK | 0o600, Path(loop).stat().st_rdev)
+
+    with pytest.raises(SlotUnusableError, match="it changed"):
+        BlockSlots(BY_LABEL, board.devices).open(Slot.B)
