@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from usbupdate.core import envelope
+from usbupdate.core import checkpoint, envelope, merkle
+from usbupdate.core import identity as identity_form
 from usbupdate.core.identity import Identity, PublicKey
 from usbupdate.core.receipt import (
     NO_PREVIOUS,
@@ -29,6 +30,8 @@ from usbupdate.core.receipt import (
 from usbupdate.core.words import BootId, BundleName, DeviceId, Digest, ReceiptId, SlotClass
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from securesystemslib.signer import Signer
 
 _A_DIGEST = Digest("ab" * 32)
@@ -67,3 +70,20 @@ def chain(count: int, name: str = "gw-0001", key: str = "", *, text: str = "") -
         previous = envelope.line_digest(lines[-1]) if lines else NO_PREVIOUS
         lines.append(envelope.sign(Receipt(identity.device, number, previous, draft(number, problem=text)), signer))
     return lines
+
+
+def write_log(folder: Path, count: int, name: str = "gw-0001", key: str = "", *, text: str = "") -> Path:
+    """Make a device's log in `folder` as the device writes it, and return the folder."""
+    lines = chain(count, name, key, text=text)
+    identity, signer = device(name, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "identity.json").write_bytes(identity_form.encode(identity))
+    (folder / "receipts.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    (folder / "checkpoint").write_bytes(checkpoint_over(lines, identity, signer))
+    (folder / "summary.txt").write_bytes(b"for reading only\n")
+    return folder
+
+
+def checkpoint_over(lines: list[bytes], identity: Identity, signer: Signer) -> bytes:
+    """Return the device's checkpoint over lines."""
+    return checkpoint.sign(identity, len(lines), merkle.root(map(merkle.leaf_hash, lines)), signer)

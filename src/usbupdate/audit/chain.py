@@ -1,0 +1,249 @@
+"""One copy of one device's log, examined line by line: what is proven, and every flaw with the receipt it is about.
+
+The steps, in this order, so that each flaw is told once and by its cause:
+
+1. identity: whose folder, whose key, and is it the enrolled one;
+2. each line: form, device, signature;
+3. the numbers: none twice, none missing, in order;
+4. the chain: each receipt names the one before;
+5. the checkpoint: signed by the device, over these receipts and all of them;
+6. what the auditor has seen of this device before.
+
+Source: design, section 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from usbupdate.audit.findings import Finding, Flaw, runs_joined
+from usbupdate.core import checkpoint, envelope
+from usbupdate.core import identity as identity_form
+from usbupdate.core.identity import Identity
+from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.core.merkle import leaf_hash, root
+from usbupdate.core.receipt import NO_PREVIOUS
+from usbupdate.core.words import DeviceId
+from usbupdate.errors import EvidenceSignatureError, MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usbupdate.audit.copies import LogCopy
+    from usbupdate.core.checkpoint import Checkpoint
+    from usbupdate.core.receipt import Receipt
+
+UNKNOWN = DeviceId("unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenReceipt:
+    """A receipt that this device signed, and the line it stands in."""
+
+    receipt: Receipt
+    line: bytes
+
+
+@dataclass(slots=True)
+class Examined:
+    """What one copy proves; `proven` is by receipt number, `damaged` are the numbers of lines that prove nothing."""
+
+    device: DeviceId
+    source: str
+    identity: Identity | None = None
+    proven: dict[int, ProvenReceipt] = field(default_factory=dict)
+    damaged: set[int] = field(default_factory=set)
+    head: Checkpoint | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(
+        self, flaw: Flaw, receipt: int | None = None, *, until: int | None = None, line: int | None = None, detail: str = ""
+    ) -> None:
+        """Note a flaw."""
+        self.findings.append(Finding(self.device, flaw, self.source, receipt, until, line, detail))
+
+    def last_number(self) -> int:
+        """Return the highest number that a line of this copy bears."""
+        return max((*self.proven, *self.damaged), default=0)
+
+    def leaves(self) -> tuple[bytes, ...]:
+        """Return the leaf hashes of the receipts from 1 up to the first that is not proven."""
+        leaves: list[bytes] = []
+        while len(leaves) + 1 in self.proven:
+            leaves.append(leaf_hash(self.proven[len(leaves) + 1].line))
+        return tuple(leaves)
+
+
+def device_of(copy: LogCopy) -> DeviceId:
+    """Return whose log a copy claims to be: its folder's word, else its identity's, else its first receipt's."""
+    if copy.folder is not None:
+        return copy.folder
+    try:
+        return identity_form.decode(copy.files.get(IDENTITY, b"")).device
+    except MalformedError:
+        pass
+    try:
+        return envelope.peek_unproven(copy.files.get(RECEIPTS, b"").split(b"\n", 1)[0]).device
+    except MalformedError:
+        return UNKNOWN
+
+
+def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes]) -> Examined:
+    """Return what a copy proves and what is wrong with it.
+
+    Args:
+        copy: as read.
+        enrolled: the device's enrolled identity; without one its own word is taken, which makes it consistent at best.
+        seen: the leaf hashes of this device's receipts that were seen before, from receipt 1 on.
+    """
+    examined = Examined(device_of(copy), copy.source)
+    for name, problem in copy.unreadable.items():
+        examined.add(Flaw.UNREADABLE, detail=f"{name}: {problem}")
+    examined.identity = _identity(examined, copy, enrolled)
+    if RECEIPTS not in copy.files and RECEIPTS not in copy.unreadable:
+        examined.add(Flaw.RECEIPTS_MISSING)
+    if examined.identity is not None:
+        _read_lines(examined, examined.identity, copy.files.get(RECEIPTS, b""))
+        _check_chain(examined)
+        _check_head(examined, examined.identity, copy)
+        _compare_with_seen(examined, seen)
+    examined.findings = list(runs_joined(examined.findings))
+    return examined
+
+
+def _identity(examined: Examined, copy: LogCopy, enrolled: Identity | None) -> Identity | None:
+    """Return by which key the copy is judged: the enrolled one, else the one that it brings along."""
+    if IDENTITY in copy.unreadable:
+        return enrolled
+    if IDENTITY not in copy.files:
+        examined.add(Flaw.IDENTITY_MISSING)
+        return enrolled
+    try:
+        stated = identity_form.decode(copy.files[IDENTITY])
+    except MalformedError as error:
+        examined.add(Flaw.IDENTITY_MALFORMED, detail=str(error))
+        return enrolled
+    if stated.device != examined.device:
+        examined.add(Flaw.IDENTITY_FOREIGN, detail=f"it names {stated.device}")
+    elif enrolled is not None and stated.public_key != enrolled.public_key:
+        examined.add(Flaw.KEY_CHANGED, detail=f"it is {stated.fingerprint}, not {enrolled.fingerprint}")
+    return enrolled or Identity(examined.device, stated.public_key)
+
+
+def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None:
+    lines = receipts.split(b"\n")
+    unfinished = lines.pop()
+    claims = [_claimed(line) for line in lines]
+    number = 0
+    for position, line in enumerate(lines):
+        claimed = claims[position]
+        behind = claims[position + 1] if position + 1 < len(claims) else None
+        number = _named(number + 1, claimed, behind)
+        flaw, detail = _flaw_of(line, claimed, identity)
+        if flaw is not None or claimed is None:
+            examined.damaged.add(number)
+            examined.add(flaw or Flaw.MALFORMED, number, line=position + 1, detail=detail)
+        else:
+            number = claimed.number
+            _take(examined, ProvenReceipt(claimed, line), position + 1)
+    if unfinished:
+        examined.damaged.add(number + 1)
+        examined.add(Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
+    _name_gaps(examined)
+
+
+def _claimed(line: bytes) -> Receipt | None:
+    try:
+        return envelope.peek_unproven(line)
+    except MalformedError:
+        return None
+
+
+def _named(expected: int, claimed: Receipt | None, behind: Receipt | None) -> int:
+    """Return the number by which to call a line that proves nothing: its own word counts only if the next line agrees."""
+    if claimed is not None and behind is not None and behind.number == claimed.number + 1:
+        return claimed.number
+    return expected
+
+
+def _flaw_of(line: bytes, claimed: Receipt | None, identity: Identity) -> tuple[Flaw | None, str]:
+    """Return what keeps one line from being a receipt of this device, if anything does."""
+    if claimed is not None and claimed.device != identity.device:
+        return Flaw.FOREIGN_DEVICE, f"receipt {claimed.number} of {claimed.device}"
+    try:
+        envelope.open_line(line, identity)
+    except MalformedError as error:
+        return Flaw.MALFORMED, str(error)
+    except EvidenceSignatureError:
+        return Flaw.SIGNATURE, ""
+    return None, ""
+
+
+def _take(examined: Examined, proven: ProvenReceipt, line: int) -> None:
+    """Give a proven receipt its place, unless the place is taken."""
+    number = proven.receipt.number
+    if number in examined.proven:
+        same = examined.proven[number].line == proven.line
+        examined.add(Flaw.REPEATED if same else Flaw.FORKED, number, line=line)
+        return
+    if number < max(examined.proven, default=0):
+        examined.add(Flaw.OUT_OF_ORDER, number, line=line)
+    examined.proven[number] = proven
+
+
+def _name_gaps(examined: Examined) -> None:
+    last = 0
+    for number in sorted({*examined.proven, *examined.damaged}):
+        if number > last + 1:
+            examined.add(Flaw.MISSING, last + 1, until=number - 1)
+        last = number
+
+
+def _check_chain(examined: Examined) -> None:
+    for number, each in sorted(examined.proven.items()):
+        before = examined.proven.get(number - 1)
+        if number == 1:
+            expected = NO_PREVIOUS
+        elif before is not None:
+            expected = envelope.line_digest(before.line)
+        else:
+            continue
+        if each.receipt.previous != expected:
+            examined.add(Flaw.CHAIN, number)
+
+
+def _check_head(examined: Examined, identity: Identity, copy: LogCopy) -> None:
+    if CHECKPOINT in copy.unreadable:
+        return
+    if CHECKPOINT not in copy.files:
+        examined.add(Flaw.CHECKPOINT_MISSING)
+        return
+    try:
+        head = checkpoint.open_note(copy.files[CHECKPOINT], identity)
+    except MalformedError as error:
+        examined.add(Flaw.CHECKPOINT_MALFORMED, detail=str(error))
+        return
+    except EvidenceSignatureError:
+        examined.add(Flaw.CHECKPOINT_SIGNATURE)
+        return
+    last = examined.last_number()
+    if head.size > last:
+        examined.add(Flaw.MISSING, last + 1, until=head.size, detail=f"the checkpoint covers {head.size} receipts")
+    if head.size < last:
+        examined.add(Flaw.CHECKPOINT_BEHIND, head.size + 1, until=last)
+    leaves = examined.leaves()
+    # With a receipt missing or damaged among them the root cannot agree, and the cause is told already.
+    if len(leaves) >= head.size:
+        if root(leaves[: head.size]) != head.root:
+            examined.add(Flaw.CHECKPOINT_ROOT, 1, until=max(head.size, 1))
+        examined.head = head
+
+
+def _compare_with_seen(examined: Examined, seen: Sequence[bytes]) -> None:
+    for number, leaf in enumerate(seen, 1):
+        each = examined.proven.get(number)
+        if each is not None and leaf_hash(each.line) != leaf:
+            examined.add(Flaw.SEEN_OTHERWISE, number)
+            # The chain carries the difference into every later one.
+            return

@@ -1,0 +1,110 @@
+"""Finding devices' logs in whatever an auditor has: a stick, a copied folder of one, or one device's folder.
+
+Everything is read through `medium`, bounded, and nothing is believed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
+from usbupdate.core.identity import IDENTITY_SIZE_MAX
+from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOGS, PART_SUFFIX, RECEIPTS, TOP, MediumPath, shown
+from usbupdate.core.words import DEVICE_ID, DeviceId
+from usbupdate.errors import MediumError, MediumFileMissingError, NoEvidenceError, RejectedError, UnusableFileError
+from usbupdate.medium import DirectoryMedium
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+RECEIPTS_SIZE_MAX: Final = 80 << 20
+"""A little more than a device's ledger may ever hold."""
+
+_EVIDENCE: Final = {IDENTITY: IDENTITY_SIZE_MAX, RECEIPTS: RECEIPTS_SIZE_MAX, CHECKPOINT: CHECKPOINT_SIZE_MAX}
+
+
+@dataclass(frozen=True, slots=True)
+class LogCopy:
+    """One copy of one device's log, unproven.
+
+    Attributes:
+        source: where it lies, as a person reads it.
+        folder: the device that its folder names; nothing if the auditor named the folder itself, which may be called anything.
+        files: what could be read, by name.
+        unreadable: why a file that is there could not be read, by name.
+    """
+
+    source: str
+    folder: DeviceId | None
+    files: dict[str, bytes]
+    unreadable: dict[str, str]
+
+
+def find_copies(places: Iterable[Path]) -> list[LogCopy]:
+    """Return every log copy in the places, in the order given and then by device.
+
+    Raises:
+        UnusableFileError: a place is no folder that can be read.
+        NoEvidenceError: a place holds no log at all.
+    """
+    return [copy for place in places for copy in _copies_in(place)]
+
+
+def _copies_in(place: Path) -> list[LogCopy]:
+    medium = DirectoryMedium(place)
+    try:
+        names = medium.names(())
+    except (RejectedError, MediumError) as error:
+        raise UnusableFileError(path=str(place), problem="not a folder that can be read") from error
+    if TOP in names:
+        copies = _devices_under(medium, LOGS)
+    elif LOGS[-1] in names:
+        copies = _devices_under(medium, LOGS[1:])
+    elif _is_log(names):
+        copies = [_read(medium, (), None, str(place))]
+    else:
+        # A copied folder `logs` is known only by what lies in it; other folders beside the logs are none of ours.
+        copies = [copy for copy in _devices_under(medium, ()) if copy.files or copy.unreadable]
+    if not copies:
+        raise NoEvidenceError(path=str(place))
+    return copies
+
+
+def _devices_under(medium: DirectoryMedium, logs: MediumPath) -> list[LogCopy]:
+    try:
+        names = medium.names(logs)
+    except (RejectedError, MediumError):
+        return []
+    return [
+        _read(medium, (*logs, name), DeviceId(name), f"{medium.mount}/{shown((*logs, name))}")
+        for name in names
+        if DEVICE_ID.fullmatch(name) and (logs or _is_log(_names(medium, (name,))))
+    ]
+
+
+def _read(medium: DirectoryMedium, folder: MediumPath, device: DeviceId | None, source: str) -> LogCopy:
+    copy = LogCopy(source, device, {}, {})
+    for name, limit in _EVIDENCE.items():
+        # FAT's rename may leave only the new file, under the name that it was written by.
+        for each in (name, name + PART_SUFFIX):
+            try:
+                copy.files[name] = medium.read((*folder, each), limit)
+            except MediumFileMissingError:
+                continue
+            except (RejectedError, MediumError) as error:
+                copy.unreadable[name] = str(error)
+            break
+    return copy
+
+
+def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:
+    try:
+        return medium.names(folder)
+    except (RejectedError, MediumError):
+        return ()
+
+
+def _is_log(names: tuple[str, ...]) -> bool:
+    return any(name in names or name + PART_SUFFIX in names for name in _EVIDENCE)

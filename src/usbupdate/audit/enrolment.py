@@ -1,0 +1,106 @@
+"""Enrolling: the auditor says which key is a device's, best by the fingerprint that the device showed at provisioning."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from usbupdate.audit.copies import find_copies
+from usbupdate.audit.devices import Devices, Enrolment, Trust
+from usbupdate.core import identity as identity_form
+from usbupdate.core.layout import IDENTITY
+from usbupdate.core.words import DIGEST, DeviceId, Digest
+from usbupdate.errors import (
+    DeviceNotThereError,
+    EnrolledKeyDiffersError,
+    FingerprintDiffersError,
+    MalformedError,
+    NoEvidenceError,
+    UnusableFileError,
+    UnusableValueError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from usbupdate.core.identity import Identity
+
+
+def enrol(place: Path, devices: Devices, *, device: str | None, fingerprint: str | None) -> list[Enrolment]:
+    """Enrol the devices that a place names, and return them.
+
+    Args:
+        place: an `identity.json`, or whatever `find_copies` takes.
+        devices: where to remember them.
+        device: only this one.
+        fingerprint: as shown at provisioning, upper or lower case, with or without blanks and colons; without it the word of
+            the place is taken and remembered as trust on first use.
+
+    Raises:
+        UnusableFileError, NoEvidenceError: the place names no device.
+        UnusableValueError: the fingerprint is none.
+        DeviceNotThereError: the place does not name the device that was asked for.
+        FingerprintDiffersError: no key there has this fingerprint; nobody was enrolled.
+        EnrolledKeyDiffersError: a device is enrolled with another key; nobody was enrolled.
+    """
+    wanted = None if fingerprint is None else _fingerprint(fingerprint)
+    identities = _identities(place)
+    if device is not None:
+        identities = [each for each in identities if each.device == device]
+        if not identities:
+            raise DeviceNotThereError(device=device, path=str(place))
+    if wanted is not None:
+        first = identities[0]
+        identities = [each for each in identities if each.fingerprint == wanted]
+        if not identities:
+            raise FingerprintDiffersError(device=first.device, found=first.fingerprint, given=wanted)
+    enrolments = [_enrolment(each, devices.get(each.device), proven=wanted is not None) for each in identities]
+    for enrolment in enrolments:
+        devices.save(enrolment)
+    return enrolments
+
+
+def _enrolment(identity: Identity, known: Enrolment | None, *, proven: bool) -> Enrolment:
+    """Return what to remember; what was seen of a device stays, and a fingerprint once compared stays compared."""
+    trust = Trust.FINGERPRINT if proven else Trust.FIRST_USE
+    if known is None:
+        return Enrolment(identity, trust)
+    if known.identity != identity:
+        raise EnrolledKeyDiffersError(device=identity.device, found=identity.fingerprint, enrolled=known.identity.fingerprint)
+    return replace(known, trust=Trust.FINGERPRINT if proven else known.trust)
+
+
+def _identities(place: Path) -> list[Identity]:
+    """Return the identities in a place, each once."""
+    if place.is_file():
+        return [_from_file(place)]
+    identities: dict[DeviceId, Identity] = {}
+    for copy in find_copies([place]):
+        try:
+            identity = identity_form.decode(copy.files.get(IDENTITY, b""))
+        except MalformedError:
+            continue
+        # A folder that bears another device's name is a matter for `verify`, not a way to be enrolled.
+        if copy.folder in {None, identity.device}:
+            identities[identity.device] = identity
+    if not identities:
+        raise NoEvidenceError(path=str(place))
+    return list(identities.values())
+
+
+def _from_file(path: Path) -> Identity:
+    try:
+        with path.open("rb") as file:
+            return identity_form.decode(file.read(identity_form.IDENTITY_SIZE_MAX + 1))
+    except MalformedError as error:
+        raise UnusableFileError(path=str(path), problem="not an identity.json of a device") from error
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
+
+
+def _fingerprint(given: str) -> Digest:
+    digits = re.sub(r"[\s:]", "", given).lower()
+    if not DIGEST.fullmatch(digits):
+        raise UnusableValueError(what="The fingerprint", value=given, problem="not 64 hexadecimal digits")
+    return Digest(digits)

@@ -1,0 +1,141 @@
+"""What can be wrong with evidence: one word, one sentence and one advice for each flaw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from usbupdate.core.strictjson import Json
+
+
+class Flaw(StrEnum):
+    """A way in which evidence is not in order."""
+
+    UNREADABLE = "unreadable"
+    RECEIPTS_MISSING = "receipts-missing"
+    MALFORMED = "malformed"
+    CUT_SHORT = "cut-short"
+    FOREIGN_DEVICE = "foreign-device"
+    SIGNATURE = "signature"
+    MISSING = "missing"
+    OUT_OF_ORDER = "out-of-order"
+    REPEATED = "repeated"
+    CHAIN = "chain"
+    FORKED = "forked"
+    SEEN_OTHERWISE = "seen-otherwise"
+    IDENTITY_MISSING = "identity-missing"
+    IDENTITY_MALFORMED = "identity-malformed"
+    IDENTITY_FOREIGN = "identity-foreign"
+    KEY_CHANGED = "key-changed"
+    CHECKPOINT_MISSING = "checkpoint-missing"
+    CHECKPOINT_MALFORMED = "checkpoint-malformed"
+    CHECKPOINT_SIGNATURE = "checkpoint-signature"
+    CHECKPOINT_BEHIND = "checkpoint-behind"
+    CHECKPOINT_ROOT = "checkpoint-root"
+
+
+_COMPARE: Final = "Treat it as changed; get another copy of this device's log and compare."
+_INSERT: Final = "Put a stick into the device again, or get the next one, and verify that."
+_CLONE: Final = "Find out whether the device was copied or its key stolen; believe neither copy until then."
+
+_TOLD: Final[dict[Flaw, tuple[str, str]]] = {
+    Flaw.UNREADABLE: ("a file cannot be read", "Copy the stick's folder usbupdate with care and verify the copy."),
+    Flaw.RECEIPTS_MISSING: ("the folder is there and the receipts are gone", _INSERT),
+    Flaw.MALFORMED: ("the line is not a receipt in its one form", _COMPARE),
+    Flaw.CUT_SHORT: ("the last line is cut short", _INSERT),
+    Flaw.FOREIGN_DEVICE: ("the line speaks of another device", "Somebody put it there; get another copy of this device's log."),
+    Flaw.SIGNATURE: ("it is not signed by this device's key", _COMPARE),
+    Flaw.MISSING: ("it is missing", "Somebody removed it or the copy is incomplete; " + _INSERT[0].lower() + _INSERT[1:]),
+    Flaw.OUT_OF_ORDER: ("it does not stand in its place", "Somebody moved lines; get another copy of this device's log."),
+    Flaw.REPEATED: ("it stands there twice", "Somebody added lines; get another copy of this device's log."),
+    Flaw.CHAIN: ("it does not name the receipt before it", _CLONE),
+    Flaw.FORKED: ("two different receipts with this number are signed by this device", _CLONE),
+    Flaw.SEEN_OTHERWISE: ("you have seen another receipt with this number before", _CLONE),
+    Flaw.IDENTITY_MISSING: ("identity.json is missing", _INSERT),
+    Flaw.IDENTITY_MALFORMED: ("identity.json is not of its form", _COMPARE),
+    Flaw.IDENTITY_FOREIGN: (
+        "identity.json is another device's",
+        "Somebody moved folders; get another copy of this device's log.",
+    ),
+    Flaw.KEY_CHANGED: (
+        "the key is not the one that is enrolled",
+        "Compare the fingerprint on the device itself; if it was not provisioned anew, somebody poses as it.",
+    ),
+    Flaw.CHECKPOINT_MISSING: ("the checkpoint is missing, so receipts may be missing at the end", _INSERT),
+    Flaw.CHECKPOINT_MALFORMED: ("the checkpoint is not of its form", _COMPARE),
+    Flaw.CHECKPOINT_SIGNATURE: ("the checkpoint is not signed by this device's key", _COMPARE),
+    Flaw.CHECKPOINT_BEHIND: ("the checkpoint does not cover it, so receipts may be missing after it", _INSERT),
+    Flaw.CHECKPOINT_ROOT: ("the checkpoint covers other receipts than these", _CLONE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One flaw of one device's evidence.
+
+    Attributes:
+        device: whose log it is.
+        flaw: what is wrong.
+        source: in which copy.
+        receipt: the number of the first receipt that it is about; nothing if it is about no single one.
+        until: the number of the last one.
+        line: where the first one stands in `receipts.jsonl`, counted from 1.
+        detail: more, for a person.
+    """
+
+    device: str
+    flaw: Flaw
+    source: str
+    receipt: int | None = None
+    until: int | None = None
+    line: int | None = None
+    detail: str = ""
+
+    def sentence(self) -> str:
+        """Return device, receipt, what is wrong and what to do, in one line."""
+        what, advice = _TOLD[self.flaw]
+        where = f"{self._receipts()}: " if self.receipt is not None else ""
+        line = f", line {self.line}" if self.line is not None else ""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.device}: {where}{what}{detail} [{self.source}{line}]. {advice}"
+
+    def table(self) -> dict[str, Json]:
+        """Return the finding as a JSON object."""
+        what, advice = _TOLD[self.flaw]
+        return {
+            "device": self.device,
+            "flaw": str(self.flaw),
+            "receipt": self.receipt,
+            "until": self.receipt if self.until is None else self.until,
+            "line": self.line,
+            "source": self.source,
+            "what": what,
+            "detail": self.detail,
+            "advice": advice,
+        }
+
+    def _receipts(self) -> str:
+        if self.until is None or self.until == self.receipt:
+            return f"receipt {self.receipt}"
+        return f"receipts {self.receipt} to {self.until}"
+
+
+def runs_joined(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings with the same flaw of neighbouring receipts told as one: a foreign key must not fill the screen."""
+    joined: list[Finding] = []
+    for finding in findings:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.receipt is not None
+            and (last.device, last.flaw, last.source) == (finding.device, finding.flaw, finding.source)
+            and finding.receipt == (last.until or last.receipt) + 1
+        ):
+            joined[-1] = replace(last, until=finding.until or finding.receipt, detail="")
+        else:
+            joined.append(finding)
+    return tuple(joined)

@@ -1,0 +1,134 @@
+"""Verdicts and timelines as an auditor reads them: one line a device, what is wrong below it, or one JSON document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usbupdate.audit.verdict import Standing, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from usbupdate.audit.devices import Enrolment
+    from usbupdate.core.receipt import Receipt, Release
+    from usbupdate.core.strictjson import Json
+
+_TEXT_MAX = 200
+
+
+def told(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield one line for each device, and under it one for each finding."""
+    for verdict in verdicts:
+        yield _line(verdict)
+        for finding in verdict.findings:
+            yield f"  {finding.sentence()}"
+
+
+def table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
+    """Return the verdicts as one JSON object."""
+    return {
+        "good": all(verdict.standing is Standing.OK for verdict in verdicts),
+        "devices": [
+            {
+                "device": verdict.device,
+                "standing": str(verdict.standing),
+                "trust": None if verdict.trust is None else str(verdict.trust),
+                "fingerprint": verdict.fingerprint,
+                "receipts": len(verdict.receipts),
+                "seen_before": verdict.seen,
+                "last_event": str(verdict.receipts[-1].event) if verdict.receipts else None,
+                "sources": list(verdict.sources),
+                "findings": [finding.table() for finding in verdict.findings],
+            }
+            for verdict in verdicts
+        ],
+    }
+
+
+def enrolments_told(enrolments: Iterable[Enrolment]) -> Iterator[str]:
+    """Yield one line for each device that was enrolled."""
+    for enrolment in enrolments:
+        yield f"{enrolment.identity.device}: enrolled with the key {enrolment.identity.fingerprint} ({enrolment.trust})"
+
+
+def enrolments_table(enrolments: Iterable[Enrolment]) -> dict[str, Json]:
+    """Return the enrolments as one JSON object."""
+    return {
+        "enrolled": [
+            {
+                "device": enrolment.identity.device,
+                "fingerprint": enrolment.identity.fingerprint,
+                "trust": str(enrolment.trust),
+            }
+            for enrolment in enrolments
+        ]
+    }
+
+
+def timelines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Yield what each device did, oldest first, and only what it proves."""
+    for verdict in verdicts:
+        yield _line(verdict)
+        for receipt in verdict.receipts:
+            yield f"  {_event(receipt)}"
+
+
+def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
+    """Return the timelines as one JSON object."""
+    return {
+        "devices": [
+            {
+                "device": verdict.device,
+                "standing": str(verdict.standing),
+                "events": [
+                    {
+                        "receipt": receipt.number,
+                        "event": str(receipt.event),
+                        "time": receipt.draft.moment.wall,
+                        "clock": str(receipt.draft.moment.clock),
+                        "from": _version(receipt.draft.before),
+                        "to": _version(receipt.draft.after),
+                        "bundle": receipt.draft.bundle.name if receipt.draft.bundle else None,
+                        "count": receipt.draft.count,
+                        "reason": receipt.draft.problem.reason if receipt.draft.problem else None,
+                    }
+                    for receipt in verdict.receipts
+                ],
+            }
+            for verdict in verdicts
+        ]
+    }
+
+
+def _line(verdict: Verdict) -> str:
+    copies = "1 copy" if len(verdict.sources) == 1 else f"{len(verdict.sources)} copies"
+    receipts = "1 receipt" if len(verdict.receipts) == 1 else f"{len(verdict.receipts)} receipts"
+    words = [f"{receipts} in {copies}"]
+    if verdict.receipts:
+        words.append(f"last: {verdict.receipts[-1].event}")
+    if len(verdict.receipts) < verdict.seen:
+        words.append(f"an older copy: you have seen {verdict.seen}")
+    if verdict.trust is not None:
+        words.append(f"key trusted by {verdict.trust}")
+    elif verdict.fingerprint is not None:
+        words.append(f"key {verdict.fingerprint}")
+    if verdict.findings:
+        words.append(f"{len(verdict.findings)} found wrong")
+    return f"{verdict.device}: {str(verdict.standing).upper() if verdict.findings else verdict.standing}: {', '.join(words)}"
+
+
+def _event(receipt: Receipt) -> str:
+    draft = receipt.draft
+    words = [f"{receipt.number:>5}", draft.moment.wall, f"{receipt.event:<16}"]
+    if draft.before is not None or draft.after is not None:
+        words.append(f"{_version(draft.before) or '?'} -> {_version(draft.after) or '?'}")
+    if draft.count > 1:
+        words.append(f"{draft.count} times")
+    if draft.problem is not None:
+        text = "".join(char if char.isprintable() else " " for char in draft.problem.text)
+        words.append(" ".join(text.split())[:_TEXT_MAX])
+    return "  ".join(words)
+
+
+def _version(release: Release | None) -> str | None:
+    return release.version if release else None

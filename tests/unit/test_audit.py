@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.receipts import device, write_log
+from usbupdate.audit.copies import find_copies
+from usbupdate.audit.devices import Devices, Trust
+from usbupdate.audit.enrolment import enrol
+from usbupdate.audit.verdict import Standing, Verdict, require_good, verify
+from usbupdate.cli.audit import app
+from usbupdate.core.identity import encode
+from usbupdate.errors import (
+    DeviceNotThereError,
+    EnrolledKeyDiffersError,
+    EnrolmentUnreadableError,
+    EvidenceBrokenError,
+    FingerprintDiffersError,
+    NoEvidenceError,
+    NotEnrolledError,
+    UnusableFileError,
+    UnusableValueError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IDENTITY = device("gw-0001")[0]
+OTHER = device("gw-0002")[0]
+
+
+@pytest.fixture
+def stick(mount: Path) -> Path:
+    write_log(logs(mount) / "gw-0001", 4)
+    write_log(logs(mount) / "gw-0002", 2, "gw-0002")
+    return mount
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Devices:
+    return Devices(tmp_path / "devices")
+
+
+def logs(mount: Path) -> Path:
+    return mount / "usbupdate" / "logs"
+
+
+def verdicts_on(devices: Devices, *places: Path) -> list[Verdict]:
+    return verify(find_copies(places), devices)
+
+
+def test_untouched_evidence_of_enrolled_devices_is_good(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    verdicts = verdicts_on(devices, stick)
+    require_good(verdicts)
+    assert [(verdict.device, verdict.standing, len(verdict.receipts)) for verdict in verdicts] == [
+        ("gw-0001", Standing.OK, 4),
+        ("gw-0002", Standing.OK, 2),
+    ]
+
+
+def test_untouched_evidence_of_unknown_devices_is_never_good(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device="gw-0002", fingerprint=None)
+    verdicts = verdicts_on(devices, stick)
+    assert [verdict.standing for verdict in verdicts] == [Standing.NOT_ENROLLED, Standing.OK]
+    with pytest.raises(NotEnrolledError, match="gw-0001"):
+        require_good(verdicts)
+
+
+@pytest.mark.parametrize("place", ["", "usbupdate", "usbupdate/logs", "usbupdate/logs/gw-0001"])
+def test_a_stick_or_any_folder_of_it_will_do(tmp_path: Path, stick: Path, devices: Devices, place: str) -> None:
+    copied = tmp_path / "case 17 (copy)"
+    shutil.copytree(stick / place, copied)
+    enrol(stick, devices, device=None, fingerprint=None)
+    verdicts = verdicts_on(devices, copied)
+    require_good(verdicts)
+    assert verdicts[0].device == "gw-0001"
+
+
+def test_a_reader_takes_the_part_file_when_there_is_no_other(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    for name in ("receipts.jsonl", "checkpoint", "identity.json"):
+        (logs(stick) / "gw-0001" / name).rename(logs(stick) / "gw-0001" / f"{name}.part")
+    (logs(stick) / "gw-0002" / "receipts.jsonl.part").write_bytes(b"torn")
+    require_good(verdicts_on(devices, stick))
+
+
+def test_folders_that_are_no_devices_are_ignored(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    (logs(stick) / "System Volume Information").mkdir()
+    (stick / "holiday").mkdir()
+    require_good(verdicts_on(devices, stick))
+
+
+def test_several_copies_of_different_age_are_one_device(tmp_path: Path, stick: Path, devices: Devices) -> None:
+    older = write_log(tmp_path / "older" / "usbupdate" / "logs" / "gw-0001", 2).parents[2]
+    enrol(stick, devices, device=None, fingerprint=None)
+    verdicts = verdicts_on(devices, older, stick)
+    require_good(verdicts)
+    assert [len(verdict.receipts) for verdict in verdicts] == [4, 2]
+    assert len(verdicts[0].sources) == 2
+
+
+def test_what_was_seen_grows_and_an_older_stick_takes_nothing_from_it(tmp_path: Path, stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device="gw-0001", fingerprint=None)
+    log = logs(stick) / "gw-0001"
+    for count, seen in ((2, 2), (4, 4), (3, 4), (6, 6)):
+        write_log(log, count)
+        require_good(verdicts_on(devices, log))
+        known = devices.get(IDENTITY.device)
+        assert known is not None
+        assert len(known.leaves) == seen
+
+
+@pytest.mark.parametrize("place", ["empty", "foreign", "usbupdate only", "empty logs"])
+def test_a_place_without_logs_is_said_to_be_one(mount: Path, place: str) -> None:
+    match place:
+        case "foreign":
+            (mount / "holiday").mkdir()
+        case "usbupdate only":
+            (mount / "usbupdate").mkdir()
+        case "empty logs":
+            logs(mount).mkdir(parents=True)
+        case _:
+            pass
+    with pytest.raises(NoEvidenceError):
+        find_copies([mount])
+
+
+def test_a_place_that_is_not_there_is_said_to_be_unusable(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFileError):
+        find_copies([tmp_path / "nowhere"])
+
+
+def test_enrolling_by_fingerprint_takes_it_as_people_write_it(stick: Path, devices: Devices) -> None:
+    digits = IDENTITY.fingerprint.upper()
+    written = " ".join(digits[at : at + 2] + ":" for at in range(0, 64, 2))
+    assert [each.identity for each in enrol(stick, devices, device=None, fingerprint=written)] == [IDENTITY]
+    known = devices.get(IDENTITY.device)
+    assert known is not None
+    assert known.trust is Trust.FINGERPRINT
+    assert list(devices.names()) == ["gw-0001"]
+
+
+def test_enrolling_again_keeps_what_was_seen_and_how_far_it_is_trusted(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device="gw-0001", fingerprint=None)
+    verdicts_on(devices, stick)
+    for fingerprint in (IDENTITY.fingerprint, None):
+        enrol(stick, devices, device="gw-0001", fingerprint=fingerprint)
+        known = devices.get(IDENTITY.device)
+        assert known is not None
+        assert (known.trust, len(known.leaves)) == (Trust.FINGERPRINT, 4)
+
+
+@pytest.mark.parametrize("given", ["", "ab", "xyz" * 22, IDENTITY.fingerprint[:16]])
+def test_a_fingerprint_that_is_none_is_refused(stick: Path, devices: Devices, given: str) -> None:
+    with pytest.raises(UnusableValueError):
+        enrol(stick, devices, device=None, fingerprint=given)
+
+
+def test_a_key_without_the_given_fingerprint_is_not_enrolled(stick: Path, devices: Devices) -> None:
+    with pytest.raises(FingerprintDiffersError):
+        enrol(stick, devices, device="gw-0002", fingerprint=IDENTITY.fingerprint)
+    assert list(devices.names()) == []
+
+
+def test_an_enrolled_device_is_not_enrolled_with_another_key(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    write_log(logs(stick) / "gw-0001", 1, key="thief")
+    with pytest.raises(EnrolledKeyDiffersError):
+        enrol(stick, devices, device=None, fingerprint=None)
+
+
+def test_a_folder_under_another_devices_name_enrols_nobody(stick: Path, devices: Devices) -> None:
+    shutil.rmtree(logs(stick) / "gw-0001")
+    (logs(stick) / "gw-0002").rename(logs(stick) / "gw-0001")
+    with pytest.raises(NoEvidenceError):
+        enrol(stick, devices, device=None, fingerprint=None)
+
+
+def test_a_device_that_is_not_there_is_said_to_be_missing(stick: Path, devices: Devices) -> None:
+    with pytest.raises(DeviceNotThereError):
+        enrol(stick, devices, device="gw-0009", fingerprint=None)
+
+
+def test_a_file_that_is_no_identity_is_said_to_be_none(tmp_path: Path, devices: Devices) -> None:
+    (tmp_path / "identity.json").write_bytes(b"{}")
+    with pytest.raises(UnusableFileError):
+        enrol(tmp_path / "identity.json", devices, device=None, fingerprint=None)
+
+
+@pytest.mark.parametrize("damage", ["record", "leaves", "no leaves", "another device", "folder"])
+def test_a_damaged_memory_is_an_answer_and_not_forgotten(stick: Path, tmp_path: Path, devices: Devices, damage: str) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    verdicts_on(devices, stick)
+    record, leaves = tmp_path / "devices" / "gw-0001.json", tmp_path / "devices" / "gw-0001.leaves"
+    match damage:
+        case "record":
+            record.write_bytes(record.read_bytes()[:-9])
+        case "leaves":
+            leaves.write_bytes(leaves.read_bytes()[:-32])
+        case "no leaves":
+            leaves.unlink()
+        case "another device":
+            shutil.copy(tmp_path / "devices" / "gw-0002.json", record)
+        case _:
+            record.unlink()
+            record.mkdir()
+    with pytest.raises(EnrolmentUnreadableError):
+        verdicts_on(devices, stick)
+
+
+def run(tmp_path: Path, *arguments: object) -> tuple[str, BaseException | None]:
+    """Return what a command printed and what it raised for the outermost layer to tell."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--devices", str(tmp_path / "devices")])
+    return result.output, result.exception
+
+
+def test_the_commands_print_one_line_a_device_and_one_a_finding(tmp_path: Path, stick: Path) -> None:
+    run(tmp_path, "enroll", stick)
+    good, raised = run(tmp_path, "verify", stick)
+    assert raised is None
+    assert [line.split(":")[0] for line in good.splitlines()] == ["gw-0001", "gw-0002"]
+    (logs(stick) / "gw-0002" / "checkpoint").unlink()
+    broken, raised = run(tmp_path, "verify", stick)
+    assert isinstance(raised, EvidenceBrokenError)
+    assert broken.splitlines()[1].startswith("gw-0002: BROKEN")
+    assert broken.splitlines()[2].startswith("  gw-0002: the checkpoint is missing")
+
+
+def test_json_is_one_document_with_every_finding(tmp_path: Path, stick: Path) -> None:
+    enrolled = json.loads(run(tmp_path, "enroll", stick, "--fingerprint", OTHER.fingerprint, "--json")[0])
+    assert enrolled == {"enrolled": [{"device": "gw-0002", "fingerprint": OTHER.fingerprint, "trust": "fingerprint"}]}
+    (logs(stick) / "gw-0002" / "checkpoint").unlink()
+    document = json.loads(run(tmp_path, "verify", stick, "--json")[0])
+    assert document["good"] is False
+    assert [(each["device"], each["standing"]) for each in document["devices"]] == [
+        ("gw-0001", "not-enrolled"),
+        ("gw-0002", "broken"),
+    ]
+    assert document["devices"][1]["findings"][0]["flaw"] == "checkpoint-missing"
+
+
+def test_show_tells_what_each_device_did(tmp_path: Path, stick: Path) -> None:
+    run(tmp_path, "enroll", stick)
+    text, _ = run(tmp_path, "show", stick)
+    assert text.count("1.0 -> 1.1") == 6
+    events = json.loads(run(tmp_path, "show", stick, "--json")[0])["devices"][0]["events"]
+    assert [event["receipt"] for event in events] == [1, 2, 3, 4]
+
+
+def test_a_device_may_be_enrolled_from_its_own_identity_file(tmp_path: Path) -> None:
+    path = tmp_path / "identity.json"
+    path.write_bytes(encode(IDENTITY))
+    text, _ = run(tmp_path, "enroll", path, "--fingerprint", IDENTITY.fingerprint)
+    assert text == f"gw-0001: enrolled with the key {IDENTITY.fingerprint} (fingerprint)\n"
