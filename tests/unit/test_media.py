@@ -157,12 +157,12 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path, configuration: Configu
 
 
 @contextmanager
-def looped(image: Path) -> Iterator[Path]:
+def looped(image: Path, *options: str) -> Iterator[Path]:
     """Yield a loop device over an image, or skip the test where this machine gives none."""
     if os.geteuid() != 0 or LOSETUP is None:
         pytest.skip("loop devices need root and losetup")
     try:
-        device = tool(LOSETUP, "--find", "--show", image).strip()
+        device = tool(LOSETUP, "--find", "--show", *options, image).strip()
     except subprocess.CalledProcessError:
         pytest.skip("this machine gives no loop device")
     try:
@@ -206,6 +206,32 @@ def test_a_block_device_is_mounted_harmlessly_and_taken_away(disk: Path, tmp_pat
     assert not list(run_dir.iterdir())
     with opened(disk, configuration, run_dir=run_dir) as medium:
         assert medium.reader.read(("usbupdate", "log"), 10) == b"kept"
+
+
+def test_a_write_protected_stick_is_read_and_says_that_it_cannot_be_written(
+    tmp_path: Path, contents: Path, configuration: Configuration
+) -> None:
+    image = make_ext4(tmp_path / "disk.img", contents, "STICK")
+    before = image.read_bytes()
+    with looped(image, "--read-only") as device, opened(device, configuration, run_dir=tmp_path / "run") as medium:
+        assert medium.reader.read(TIMESTAMP, 10) == b"{}"
+        with pytest.raises(StickReadOnlyError, match=str(device)), medium.writable():
+            pass
+        assert medium.reader.read(TIMESTAMP, 10) == b"{}"
+    assert image.read_bytes() == before
+
+
+def test_a_folder_that_is_mounted_read_only_says_so_and_what_it_is(
+    disk: Path, mount: Path, configuration: Configuration
+) -> None:
+    tool("mount", "-o", "ro", disk, mount)
+    try:
+        with opened(mount, configuration) as medium:
+            assert len(medium.facts().filesystem_uuid) == 36
+            with pytest.raises(StickReadOnlyError), medium.writable():
+                pass
+    finally:
+        tool("umount", mount)
 
 
 def test_a_stick_is_taken_away_at_control_c(disk: Path, tmp_path: Path, configuration: Configuration) -> None:
