@@ -100,8 +100,7 @@ def create(
     how = how or Packing()
     if not 1 <= how.level <= _LEVEL_MAX:
         raise UnusableValueError(what="level", value=str(how.level), problem=f"it is not between 1 and {_LEVEL_MAX}")
-    draft = _draft(order, now)
-    _require_free_sequence(draft, _every_manifest(office), jump_is_meant=order.jump_is_meant)
+    draft = require_order(office, order, now)
     pack.forget_unfinished(office.payload)
     artifacts = tuple(pack.pack_image(order.images[name], SlotClass(name), office.payload, how) for name in order.images)
     raw = manifests.encode(replace(draft, artifacts=artifacts))
@@ -111,6 +110,24 @@ def create(
     targets = _edited(office)
     targets.targets[name] = TargetFile(len(raw), {"sha256": digest}, name)
     return _propose(office, targets, name, now, ask)
+
+
+def require_order(office: Office, order: Order, now: datetime) -> Manifest:
+    """Refuse an order that cannot be carried out, before any work; return its manifest with artifacts of no content.
+
+    Raises:
+        InputError: a value cannot be used.
+        SequenceTakenError: another bundle has the sequence.
+        SequenceJumpError: the sequence looks like a slip, and is not said to be meant.
+    """
+    draft = _draft(order, now)
+    _require_free_sequence(draft, _every_manifest(office), jump_is_meant=order.jump_is_meant)
+    return draft
+
+
+def with_jump_meant(order: Order) -> Order:
+    """Return the order of somebody who was asked about its sequence and said yes."""
+    return replace(order, jump_is_meant=True)
 
 
 def listed(office: Office) -> tuple[Bundle, ...]:

@@ -1,0 +1,131 @@
+"""What people type to the commands of the office, turned into values: pairs, passphrases, the time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from usbupdate.errors import UnusableFileError, UnusableValueError
+from usbupdate.packager.keys import Passphrases
+from usbupdate.packager.metadata import Role
+from usbupdate.packager.office import Hands
+
+ENVIRONMENT: Final = "USBUPDATE_PASSPHRASE"
+_PASSPHRASE_MAX: Final = 4096
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Repo = Annotated[Path, typer.Argument(metavar="REPO", help="The folder of the repository.")]
+RepoOption = Annotated[Path, typer.Option("--repo", metavar="REPO", help="The folder of the repository.")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help=f"The passphrase of protected keys; else {ENVIRONMENT}, else a prompt."),
+]
+KeyPairs = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="ROLE=KEY", help="A key of a role: private or public key file, or URI. Repeatable."),
+]
+ThresholdPairs = Annotated[
+    list[str] | None, typer.Option("--threshold", metavar="ROLE=N", help="How many keys of a role must sign. Repeatable.")
+]
+
+
+def now() -> datetime:
+    """Return the time it is; everything below is told and does not ask."""
+    return datetime.now(UTC)
+
+
+def passphrases(file: Path | None) -> Passphrases:
+    """Return who is asked for passphrases: the file, else the environment, else the person at the terminal, once a key."""
+    fixed = _from_file(file) if file is not None else os.environ.get(ENVIRONMENT)
+    if fixed is not None:
+        return lambda _: fixed
+    known: dict[str, str | None] = {}
+
+    def ask(key: str) -> str | None:
+        if not sys.stdin.isatty():
+            return None
+        if key not in known:
+            known[key] = typer.prompt(f"Passphrase of {key} (empty: leave it)", default="", hide_input=True, err=True) or None
+        return known[key]
+
+    return ask
+
+
+def new_passphrase(file: Path | None) -> str | None:
+    """Return the passphrase for a new key, or None for a key without one."""
+    if file is not None:
+        return _from_file(file)
+    if (given := os.environ.get(ENVIRONMENT)) is not None:
+        return given or None
+    if not sys.stdin.isatty():
+        return None
+    text = "Passphrase for the new key (empty: none)"
+    return typer.prompt(text, default="", hide_input=True, confirmation_prompt=True, err=True) or None
+
+
+def hands(keys: list[str] | None, thresholds: list[str] | None) -> Hands:
+    """Return who answers for what, from `ROLE=KEY` and `ROLE=N`."""
+    by_role: dict[Role, list[str]] = {}
+    for role, reference in _pairs(keys, "--key"):
+        by_role.setdefault(role, []).append(reference)
+    return Hands(by_role, numbers(thresholds, "--threshold"))
+
+
+def numbers(pairs: list[str] | None, option: str) -> dict[Role, int]:
+    """Return numbers by role, from `ROLE=N`."""
+    found = {}
+    for role, text in _pairs(pairs, option):
+        if not (text.isascii() and text.isdigit()) or len(text) > len("100000"):
+            raise UnusableValueError(what=option, value=f"{role}={text}", problem="it is not of the form ROLE=NUMBER")
+        found[role] = int(text)
+    return found
+
+
+def images(rootfs: Path, others: list[str] | None) -> dict[str, Path]:
+    """Return images by slot class: IMAGE itself is that of `rootfs`, the others come as `CLASS=IMAGE`."""
+    found = {"rootfs": rootfs}
+    for pair in others or []:
+        name, sign, path = pair.partition("=")
+        if not sign or not path or name in found:
+            raise UnusableValueError(what="--class", value=pair, problem="it is not CLASS=IMAGE with a class of its own")
+        found[name] = Path(path)
+    return found
+
+
+def text_of(file: Path | None, given: str) -> str:
+    """Return the text in a file if one is named, else the text that was given."""
+    if file is None:
+        return given
+    try:
+        return file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableFileError(path=str(file), problem="it is not a readable text in UTF-8") from error
+
+
+def confirm(question: str, *, without_terminal: bool = False) -> bool:
+    """Return a person's answer, or `without_terminal` where nobody can be asked; Abort if the person stops the command."""
+    return typer.confirm(question, err=True) if sys.stdin.isatty() else without_terminal
+
+
+def _pairs(pairs: list[str] | None, option: str) -> list[tuple[Role, str]]:
+    found = []
+    for pair in pairs or []:
+        name, sign, value = pair.partition("=")
+        if not sign or not value or name not in set(Role):
+            problem = f"it is not of the form ROLE=VALUE with a role of {', '.join(Role)}"
+            raise UnusableValueError(what=option, value=pair, problem=problem)
+        found.append((Role(name), value))
+    return found
+
+
+def _from_file(file: Path) -> str:
+    try:
+        with file.open("rb") as source:
+            return source.read(_PASSPHRASE_MAX).decode().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableFileError(path=str(file), problem="no passphrase can be read from it") from error

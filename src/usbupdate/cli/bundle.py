@@ -1,0 +1,116 @@
+"""`usbupdate bundle`: releases, made from images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usbupdate.cli import show
+from usbupdate.cli.arguments import AsJson, PassphraseFile, RepoOption, confirm, images, now, passphrases, text_of
+from usbupdate.core.manifest import Kind
+from usbupdate.core.strictjson import Json
+from usbupdate.errors import DeltasNotMadeError, SequenceJumpError
+from usbupdate.packager import bundle, pack
+from usbupdate.packager.bundle import Offer, Order
+from usbupdate.packager.keys import Passphrases
+from usbupdate.packager.office import Office
+from usbupdate.packager.pack import Packing
+
+app = typer.Typer(name="bundle", no_args_is_help=True, help="Make, list and withdraw bundles.")
+
+Many = list[str] | None
+_Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="The image of slot class rootfs.")]
+_Compatible = Annotated[list[str], typer.Option(metavar="C", help="The hardware it is for. Repeatable.")]
+_Base = Annotated[Many, typer.Option(metavar="OLD_IMAGE", help="An older image to make a delta from. Repeatable.")]
+_Class = Annotated[Many, typer.Option("--class", metavar="CLASS=IMAGE", help="The image of another slot class. Repeatable.")]
+_Sequence = Annotated[int, typer.Option(metavar="S", help="A number that rises with every release.")]
+_From = Annotated[int, typer.Option("--from-sequence", metavar="S", help="The lowest sequence it can be installed from.")]
+_Device = Annotated[Many, typer.Option(metavar="ID", help="Only for this device. Repeatable.")]
+_Group = Annotated[Many, typer.Option(metavar="G", help="Only for devices of this group. Repeatable.")]
+_NotesFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Release notes, as a text file.")]
+_Sbom = Annotated[Path | None, typer.Option(metavar="FILE", help="The bill of materials whose digest is signed too.")]
+_Level = Annotated[int, typer.Option(metavar="N", help="How hard zstd compresses, 1 to 22.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="A jump of more than 1,000 in the sequence is meant.")]
+
+
+@app.command()
+def create(
+    image: _Image,
+    repo: RepoOption,
+    name: Annotated[str, typer.Option(metavar="N", help="The name of the bundle.")],
+    version: Annotated[str, typer.Option(metavar="V", help="The version, as people call it.")],
+    sequence: _Sequence,
+    compatible: _Compatible,
+    base: _Base = None,
+    classes: _Class = None,
+    kind: Annotated[Kind, typer.Option(help="Why the release is made.")] = Kind.FEATURE,
+    from_sequence: _From = 0,
+    device: _Device = None,
+    group: _Group = None,
+    notes: Annotated[str, typer.Option(metavar="TEXT", help="Release notes.")] = "",
+    notes_file: _NotesFile = None,
+    sbom: _Sbom = None,
+    level: _Level = pack.LEVEL,
+    yes: _Yes = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pack the images of a release and sign it with every key within reach."""
+    _require_no_deltas(base)
+    order = Order(
+        name, version, sequence, tuple(compatible), images(image, classes), kind, from_sequence,
+        tuple(device or ()), tuple(group or ()), text_of(notes_file, notes), sbom, jump_is_meant=yes,
+    )  # fmt: skip
+    office = Office.open(repo)
+    offer = _created(office, order, level, passphrases(passphrase_file))
+    _tell(office, [offer], "made", as_json=as_json)
+
+
+@app.command("list")
+def list_bundles(repo: RepoOption, as_json: AsJson = False) -> None:
+    """List the bundles that are offered or wait for signatures."""
+    found = bundle.listed(Office.open(repo))
+    lines = [show.bundle_line(each) for each in found] or ["No bundles yet."]
+    show.result({"bundles": [show.bundle_table(each) for each in found]}, lines, as_json=as_json)
+
+
+@app.command()
+def withdraw(
+    repo: RepoOption,
+    name: Annotated[str, typer.Option(metavar="N", help="The name of the bundle.")],
+    sequence: Annotated[int | None, typer.Option(metavar="S", help="Only the one with this sequence.")] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Offer a bundle no more; devices that see a stick written later refuse it on older sticks too."""
+    office = Office.open(repo)
+    offers = bundle.withdraw(office, name, sequence, now(), passphrases(passphrase_file))
+    _tell(office, list(offers), "withdrawn", as_json=as_json)
+
+
+def _created(office: Office, order: Order, level: int, ask: Passphrases) -> Offer:
+    """Make a bundle, asking once about a jump in the sequence if somebody is there to ask."""
+    total = sum(path.stat().st_size for path in order.images.values() if path.is_file())
+    try:
+        bundle.require_order(office, order, now())
+    except SequenceJumpError as error:
+        if not confirm(f"{error} Devices never go back below it. Is that meant?"):
+            raise
+        order = bundle.with_jump_meant(order)
+    with show.progress("packing", total) as advance:
+        return bundle.create(office, order, now(), how=Packing(level=level, progress=advance), ask=ask)
+
+
+def _require_no_deltas(base: Many) -> None:
+    if base:
+        raise DeltasNotMadeError(base=base[0])
+
+
+def _tell(office: Office, offers: list[Offer], what: str, *, as_json: bool) -> None:
+    missing = offers[0].missing
+    table = {"signed": not missing, "missing": show.missing_table(office, missing)}
+    bundles: list[Json] = [show.bundle_table(each.bundle) for each in offers]
+    lines = [f"{what}: {show.bundle_line(each.bundle)}" for each in offers]
+    show.result({**table, "bundles": bundles, "action": what}, [*lines, *show.missing_lines(office, missing)], as_json=as_json)

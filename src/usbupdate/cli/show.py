@@ -1,0 +1,194 @@
+"""What the commands of the office print: lines for a person or one JSON document, and progress on the other stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from usbupdate.core.strictjson import Json
+    from usbupdate.packager.bundle import Bundle
+    from usbupdate.packager.inspection import Inspection
+    from usbupdate.packager.office import Office
+    from usbupdate.packager.signing import Missing
+    from usbupdate.packager.upkeep import Checkup
+
+_STEPS: Final = 10
+
+
+def result(table: Mapping[str, Json], lines: Iterable[str], *, as_json: bool) -> None:
+    """Print one result: as one JSON document with nothing else on standard output, or as lines."""
+    if as_json:
+        typer.echo(json.dumps(table, indent=2, sort_keys=True))
+        return
+    for line in lines:
+        typer.echo(line)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is told the bytes done since the last call: a bar on a terminal, some plain lines elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console  # noqa: PLC0415 - costs time that a script without a terminal saves
+        from rich.progress import Progress  # noqa: PLC0415 - the same
+
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(label, total=total or None)
+            yield lambda size: bar.advance(task, size)
+        return
+    done = shown = 0
+
+    def tell(size: int) -> None:
+        nonlocal done, shown
+        done += size
+        if total and (step := min(done * _STEPS // total, _STEPS)) > shown:
+            shown = step
+            typer.echo(f"{label}: {step * 100 // _STEPS} %", err=True)
+
+    yield tell
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    for factor, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def missing_table(office: Office, missing: Sequence[Missing]) -> Json:
+    """Return who is missing, for JSON."""
+    return [
+        {
+            "role": str(each.role),
+            "needed": each.needed,
+            "keys": [{"id": keyid, "reference": office.reference(keyid)} for keyid in each.keys],
+        }
+        for each in missing
+    ]
+
+
+def missing_lines(office: Office, missing: Sequence[Missing]) -> Iterator[str]:
+    """Yield who is missing, or that nobody is."""
+    if not missing:
+        yield "Signed by everybody who has to sign: sticks can be written."
+    for each in missing:
+        people = ", ".join(f"{keyid[:8]} ({office.reference(keyid)})" for keyid in each.keys)
+        yield f"NOT SIGNED YET: {each.role} needs {each.needed} more of: {people}"
+
+
+def bundle_table(bundle: Bundle) -> dict[str, Json]:
+    """Return a bundle, for JSON."""
+    manifest = bundle.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "sequence": manifest.sequence,
+        "from_sequence_min": manifest.from_sequence_min,
+        "compatible": list(manifest.compatible),
+        "devices": list(manifest.devices),
+        "groups": list(manifest.groups),
+        "kind": str(manifest.kind),
+        "created": manifest.created,
+        "target": bundle.target,
+        "manifest_sha256": bundle.sha256,
+        "published": bundle.published,
+        "payload_bytes": sum(blob.size for blob in bundle.payload),
+        "images": {each.slot_class: {"sha256": each.image.sha256, "size": each.image.size} for each in manifest.artifacts},
+    }
+
+
+def bundle_line(bundle: Bundle) -> str:
+    """Return a bundle in one line."""
+    manifest = bundle.manifest
+    waits = "" if bundle.published else "  (waits for signatures)"
+    payload = size(sum(blob.size for blob in bundle.payload))
+    return (
+        f"{manifest.name} {manifest.version}, sequence {manifest.sequence}, {', '.join(manifest.compatible)}, {payload}{waits}"
+    )
+
+
+def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
+    """Return the state of a repository, for JSON."""
+    return {
+        "signed": not checkup.missing,
+        "missing": missing_table(office, checkup.missing),
+        "advice": list(checkup.advice),
+        "roles": {
+            str(each.role): {
+                "version": each.version,
+                "expires": each.expires,
+                "days_left": each.days_left,
+                "threshold": each.threshold,
+                "losable_keys": each.losable,
+                "keys": [{"id": key.id, "reference": key.reference, "within_reach": key.within_reach} for key in each.keys],
+            }
+            for each in checkup.roles
+        },
+    }
+
+
+def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
+    """Yield the state of a repository."""
+    for each in checkup.roles:
+        end = f"version {each.version}, until {each.expires} ({each.days_left} days)" if each.expires else "not published"
+        yield f"{each.role}: {end}; {each.threshold} of {len(each.keys)} keys sign; {each.losable} key(s) may be lost"
+        for key in each.keys:
+            yield f"    {key.id[:8]}  {key.reference}{'' if key.within_reach else '  (not within reach)'}"
+    yield from missing_lines(office, checkup.missing)
+    yield from checkup.advice
+
+
+def inspection_table(found: Inspection) -> dict[str, Json]:
+    """Return what a stick proves, for JSON."""
+    trusted = found.stick.trusted
+    return {
+        "root_given": found.is_root_given,
+        "root_version": trusted.root_version,
+        "timestamp_version": trusted.timestamp_version,
+        "signers": list(trusted.signers),
+        "signed_at": trusted.floor,
+        "expires": {str(role): end for role, end in found.expires.items()},
+        "first_to_end": str(found.first_to_end),
+        "good_until": found.expires[found.first_to_end],
+        "elsewhere": list(found.stick.elsewhere),
+        "bundles": [
+            {
+                "target": each.target,
+                "manifest_sha256": each.sha256,
+                "name": each.manifest.name if each.manifest else None,
+                "version": each.manifest.version if each.manifest else None,
+                "sequence": each.manifest.sequence if each.manifest else None,
+                "compatible": list(each.manifest.compatible) if each.manifest else None,
+            }
+            for each in found.stick.bundles
+        ],
+    }
+
+
+def inspection_lines(found: Inspection) -> Iterator[str]:
+    """Yield what a stick proves."""
+    trusted = found.stick.trusted
+    if found.is_root_given:
+        yield "Verified under the root that was given: a device that trusts it takes this stick."
+    else:
+        yield "NO ROOT GIVEN: the stick is whole by its own first root; who wrote it is not proven. Use --root."
+    yield f"Signed at {trusted.floor}; root version {trusted.root_version}, timestamp version {trusted.timestamp_version}"
+    for role, end in found.expires.items():
+        yield f"    {role} until {end}"
+    yield f"Good until {found.expires[found.first_to_end]}, when {found.first_to_end} ends"
+    for each in found.stick.bundles:
+        if each.manifest is None:
+            yield f"{each.target}: needs a newer usbupdate to be read"
+        else:
+            yield f"{each.manifest.name} {each.manifest.version}, sequence {each.manifest.sequence}: every byte verified"
+    for name in found.stick.elsewhere:
+        yield f"{name}: offered, but not on this stick"
+    if not found.stick.bundles:
+        yield "It holds no bundle: it collects logs, and tells devices whom to trust."

@@ -1,0 +1,89 @@
+"""`usbupdate stick`: what technicians carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usbupdate.cli import show
+from usbupdate.cli.arguments import AsJson, Repo, now
+from usbupdate.core.strictjson import Json
+from usbupdate.errors import UnusableValueError, UsbupdateError
+from usbupdate.medium import DirectoryMedium
+from usbupdate.packager import inspection, stick
+from usbupdate.packager.office import Office
+from usbupdate.packager.stick import MARGIN_DAYS, Plan, Watch, Wishes
+from usbupdate.packager.verification import CheckedStick
+
+app = typer.Typer(name="stick", no_args_is_help=True, help="Write and inspect update sticks.")
+
+_Mounts = Annotated[list[Path] | None, typer.Argument(metavar="MOUNT...", help="The folders where the sticks are mounted.")]
+_Bundles = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A bundle, or NAME-SEQUENCE. Repeatable.")]
+_Image = Annotated[Path | None, typer.Option(metavar="FILE", help="A FAT32 image for a duplicator, instead of a stick.")]
+_LogOnly = Annotated[bool, typer.Option("--log-only", help="A stick without bundles, to collect logs.")]
+_Margin = Annotated[int, typer.Option(metavar="DAYS", min=0, help="How long a stick must be good for at least.")]
+
+
+@app.command()
+def write(
+    repo: Repo,
+    mounts: _Mounts = None,
+    bundle: _Bundles = None,
+    image: _Image = None,
+    log_only: _LogOnly = False,
+    margin: _Margin = MARGIN_DAYS,
+    as_json: AsJson = False,
+) -> None:
+    """Write sticks, then read everything back and verify it as a device would."""
+    places = _places(mounts, image)
+    plan = stick.plan(Office.open(repo), now(), Wishes(tuple(bundle or ()), log_only, margin))
+    with show.progress("writing and reading back", 2 * plan.size * len(places)) as advance:
+        results = stick.write_all(plan, places, Watch(advance, advance))
+    _tell(plan, results, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    mount: Annotated[Path, typer.Argument(metavar="MOUNT", help="The folder where the stick is mounted, or a copy of it.")],
+    root: Annotated[Path | None, typer.Option(metavar="ROOT", help="The root that the devices trust.")] = None,
+    margin: _Margin = MARGIN_DAYS,
+    as_json: AsJson = False,
+) -> None:
+    """Read and verify every byte of a stick, and say what is on it and until when it is good."""
+    with show.progress("reading", 0) as read:
+        found = inspection.inspect(DirectoryMedium(mount), root, now(), read)
+    show.result(show.inspection_table(found), show.inspection_lines(found), as_json=as_json)
+    stick.require_alive(found.first_to_end, found.expires[found.first_to_end], now(), margin)
+
+
+def _places(mounts: list[Path] | None, image: Path | None) -> list[Path]:
+    if image is not None:
+        problem = "images for duplicators are not made yet; write one stick and copy that"
+        raise UnusableValueError(what="--image", value=str(image), problem=problem)
+    if not mounts:
+        raise UnusableValueError(what="MOUNT", value="", problem="no stick is named")
+    return mounts
+
+
+def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateError]], *, as_json: bool) -> None:
+    """Print what became of each stick, then raise what became of the first that failed."""
+    failed = [(mount, found) for mount, found in results if isinstance(found, UsbupdateError)]
+    sticks: list[Json] = [
+        {"mount": str(mount), "written": not isinstance(found, UsbupdateError), "error": _error(found)}
+        for mount, found in results
+    ]
+    bundles: list[Json] = [show.bundle_table(each) for each in plan.bundles]
+    lines = [f"{mount}: {_error(found) or 'written, read back and verified'}" for mount, found in results]
+    lines += [show.bundle_line(each) for each in plan.bundles] or ["Without bundles: for logs, and for whom to trust."]
+    lines.append(f"{show.size(plan.size)} a stick, good until {plan.expires}")
+    table: dict[str, Json] = {"bundles": bundles, "sticks": sticks, "bytes": plan.size, "good_until": plan.expires}
+    show.result(table, lines, as_json=as_json)
+    if failed:
+        raise failed[0][1]
+
+
+def _error(found: CheckedStick | UsbupdateError) -> str | None:
+    return str(found) if isinstance(found, UsbupdateError) else None
