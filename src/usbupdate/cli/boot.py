@@ -37,4 +37,5 @@ def boot(configuration_path: Path) -> None:
     confirm_if_state_is_lost(configuration_path)
     with agent_of(configuration_path) as agent:
         agent.start()
+        agent.announce()
         require_kept(agent.told)

@@ -170,7 +170,7 @@ def progressed(record: DeviceRecord) -> DeviceRecord:
 def installed(record: DeviceRecord, traffic: Traffic, duration_ms: int) -> DeviceRecord:
     """Return the record after the slot was written and read back."""
     attempt = _attempt(record.state)
-    draft = replace(attempt.draft, traffic=traffic, duration_ms=duration_ms, resumed=attempt.draft.resumed or traffic.equal > 0)
+    draft = replace(attempt.draft, traffic=traffic, duration_ms=duration_ms)
     return replace(record, state=Ready(replace(attempt, draft=draft)))
 
 

@@ -77,7 +77,7 @@ class Agent:
         boot = lifecycle.Boot(machine.loader.booted(), machine.clock.boot_id())
         self.obligations = Obligations(record, boot, ports)
         self._telling = Telling(self.obligations, machine.drafts)
-        self._rest = Rest.IDLE
+        self.rest = Rest.IDLE
 
     @property
     def told(self) -> list[Draft]:
@@ -85,17 +85,17 @@ class Agent:
         return self.obligations.told
 
     def start(self) -> Rest:
-        """Confirm the running slot, do what is owed after a restart, and say how things stand.
-
-        A device at rest stays silent: nobody has asked it anything.
-        """
+        """Confirm the running slot and do what is owed after a restart; `take` a stick or `announce` afterwards."""
         self.obligations.resume()
-        self._rest = self.obligations.settle()
+        self.rest = self.obligations.settle()
         self._telling.close_earlier_boot()
         self._record_log_export()
-        if self.told or self._rest in {Rest.REBOOTING, Rest.WAITING}:
-            self._announce_rest()
-        return self._rest
+        return self.rest
+
+    def announce(self) -> None:
+        """Signal how things stand where no stick is in; a device at rest stays silent, for nobody has asked it anything."""
+        if self.told or self.rest in {Rest.REBOOTING, Rest.WAITING}:
+            self._machine.announcer.announce(*self._answer(None))
 
     def take(self, medium: Medium, insertion: Insertion) -> Rest:
         """Look at a stick and do what it is for; call `start` before.
@@ -108,11 +108,15 @@ class Agent:
         try:
             self._take(medium, facts, insertion)
         except UsbupdateError as error:
-            self._rest = self.obligations.settle()
+            self.rest = self.obligations.settle()
+            # A stick that merely stayed in has had this answer before; what is still owed to the person is the outcome.
+            if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
+                self._finish(medium, None)
+                return self.rest
             self._finish(medium, error)
             raise
         self._finish(medium, None)
-        return self._rest
+        return self.rest
 
     def activate(self) -> Rest:
         """Start an installed release without waiting for its gate.
@@ -123,9 +127,9 @@ class Agent:
         self.obligations.resume()
         if not isinstance(self.obligations.record.state, Ready):
             raise NothingInstalledError
-        self._rest = self.obligations.activate()
-        self._announce_rest()
-        return self._rest
+        self.rest = self.obligations.activate()
+        self.announce()
+        return self.rest
 
     def withdraw(self) -> Rest:
         """Give up an installed release that waits for its restart.
@@ -136,8 +140,8 @@ class Agent:
         self.obligations.resume()
         if not isinstance(self.obligations.record.state, Ready):
             raise NothingInstalledError
-        self._rest = self.obligations.withdraw(Problem("withdrawn-by-person", "A person withdrew the installed release."))
-        return self._rest
+        self.rest = self.obligations.withdraw(Problem("withdrawn-by-person", "A person withdrew the installed release."))
+        return self.rest
 
     def commit(self) -> Rest:
         """Commit the release on trial without waiting for its checks.
@@ -146,8 +150,8 @@ class Agent:
             NothingOnTrialError: none is.
         """
         self._require_trial()
-        self._rest = self.obligations.confirm()
-        return self._rest
+        self.rest = self.obligations.confirm()
+        return self.rest
 
     def roll_back(self) -> Rest:
         """Give up the release on trial and go back.
@@ -156,8 +160,8 @@ class Agent:
             NothingOnTrialError: none is.
         """
         self._require_trial()
-        self._rest = self.obligations.withdraw(Problem("rolled-back-by-person", "A person rolled the trial back."))
-        return self._rest
+        self.rest = self.obligations.withdraw(Problem("rolled-back-by-person", "A person rolled the trial back."))
+        return self.rest
 
     def _require_trial(self) -> None:
         self.obligations.resume()
@@ -191,17 +195,16 @@ class Agent:
                 installation = _Installation(self._machine, offer, medium, images, self._progress)
                 failure = self.obligations.install(attempt, installation)
         except UsbupdateError as error:
-            # A stick that merely stayed in has had this answer before.
             if not (insertion is Insertion.FOUND and isinstance(error, TriedBeforeError)):
                 self._telling.refusal(error, facts, trust, None if offer is None else _reference(offer))
             raise
-        self._rest = self.obligations.settle()
+        self.rest = self.obligations.settle()
         if failure is not None:
             raise failure
 
     def _require_ready(self, insertion: Insertion) -> None:
         """Refuse where nothing may be installed, whatever the stick holds."""
-        if self._rest is Rest.DEGRADED:
+        if self.rest is Rest.DEGRADED:
             state = self.obligations.record.state
             is_stuck = isinstance(state, Idle) and state.stuck
             problem = self.obligations.loader_problem or self.obligations.ledger_problem
@@ -260,6 +263,7 @@ class Agent:
             bundle=_reference(offer),
             trust=trust,
             medium=facts,
+            resumed=earlier is not None and earlier.event is Event.INTERRUPTED,
         )
         return Attempt(target, draft, retakes=earlier.retakes + 1 if is_retake and earlier is not None else 0)
 
@@ -268,7 +272,7 @@ class Agent:
     def _finish(self, medium: Medium, error: UsbupdateError | None) -> None:
         """Write the log, then signal: `done` may only come when the outcome is on the stick."""
         signal, why = self._answer(error)
-        if self._rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
+        if self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
                 self._machine.export(medium, self.obligations.record, signal, why)
             except (MediumError, LedgerError, NotReadyError) as problem:
@@ -276,12 +280,9 @@ class Agent:
                 why = why or str(problem)
         self._machine.announcer.announce(signal, why)
 
-    def _announce_rest(self) -> None:
-        self._machine.announcer.announce(*self._answer(None))
-
     def _answer(self, error: UsbupdateError | None) -> tuple[Signal, str]:
         """Return the signal that tells a person how things stand, and why."""
-        match self._rest:
+        match self.rest:
             case Rest.REBOOTING:
                 return Signal.RESTARTING, ""
             case Rest.WAITING if error is None:

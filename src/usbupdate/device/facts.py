@@ -16,7 +16,11 @@ from usbupdate.device import process
 from usbupdate.errors import MediumUnreadableError, UnusableFileError
 
 FACT_MAX: Final = 200
+START_MS: Final = 60_000
+"""A stick that was in at power-on has been seen by the kernel this long after the start of the boot."""
+
 _SYS: Final = Path("/sys")
+_UDEV_DATA: Final = Path("/run/udev/data")
 _DEV: Final = Path("/dev")
 _PROBE_S: Final = 30.0
 _NOTHING_FOUND: Final = 2
@@ -108,6 +112,46 @@ def medium_facts(filesystem: FileSystem, device: StickDevice | None) -> MediumFa
         filesystem_uuid=filesystem.uuid,
         label=filesystem.label,
     )
+
+
+def was_in_at_start(device: StickDevice, monotonic_ms: int, *, udev_data: Path = _UDEV_DATA) -> bool:
+    """Tell whether a stick was in when this boot started: udev announces such a one again at every boot.
+
+    It counts as the same insertion as before, or a release that is rolled back would be installed anew for ever while its stick
+    stays in. One that a person puts in within `START_MS` of the start of the boot counts so too, which costs one more insertion.
+
+    Args:
+        device: the stick.
+        monotonic_ms: milliseconds since the start of this boot, now.
+        udev_data: udev's own notes.
+
+    Source: design, section 6, "Retry rules".
+    """
+    since_ms = _connected_since_ms(device, monotonic_ms)
+    if since_ms is None:
+        since_ms = _announced_at_ms(device, udev_data)
+    return since_ms is not None and since_ms < START_MS
+
+
+def _connected_since_ms(device: StickDevice, monotonic_ms: int) -> int | None:
+    """Return when the kernel saw the stick being plugged in, if it counts that."""
+    usb = _usb_device(device)
+    duration = "" if usb is None else _attribute(usb / "power" / "connected_duration")
+    return monotonic_ms - int(duration) if duration.isdecimal() else None
+
+
+def _announced_at_ms(device: StickDevice, udev_data: Path) -> int | None:
+    """Return when udev first announced the device; it keeps its notes from the initramfs on."""
+    try:
+        lines = (udev_data / f"b{device.number}").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    moments = [line[2:] for line in lines if line.startswith("I:")]
+    return int(moments[0]) // 1000 if moments and moments[0].isdecimal() else None
+
+
+def _usb_device(device: StickDevice) -> Path | None:
+    return next((up for up in (device.sys, *device.sys.parents) if (up / "idVendor").is_file()), None)
 
 
 def cleaned(text: str) -> str:

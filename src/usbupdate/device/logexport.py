@@ -16,6 +16,7 @@ import os
 import stat
 from collections import deque
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from usbupdate.core.identity import Identity
+    from usbupdate.core.receipt import Receipt
     from usbupdate.core.words import DeviceId
     from usbupdate.device.ledger import Ledger
 
@@ -72,15 +74,15 @@ def export_log(mount: Path, identity: Identity, ledger: Ledger, situation: Situa
         LedgerError, NotReadyError: the device's own receipts or key cannot be used.
     """
     head = ledger.checkpoint()
-    lines = tuple(ledger.lines())
-    newest = [envelope.peek_unproven(line) for line in deque(lines, EVENTS_SHOWN)]
+    receipts, newest = _contents(ledger)
     with _folder_for(mount, identity.device) as folder:
         log = _Log(folder, identity.device)
         log.require_only_ordinary_files()
-        log.take_up_what_a_cut_left(lines)
+        log.take_up_what_a_cut_left(receipts)
         log.require_own_identity(identity)
         # Receipts first: a checkpoint over receipts that are not there would say that some were removed.
-        log.save(RECEIPTS, b"".join(line + b"\n" for line in lines), grows=True)
+        log.require_earlier_state(receipts)
+        log.save(RECEIPTS, receipts)
         log.save(CHECKPOINT, head)
         log.save(IDENTITY, identity_form.encode(identity))
         log.save(SUMMARY, summarise(identity, newest, situation))
@@ -101,16 +103,17 @@ class _Log:
                 if not self._is_absent(each) and not stat.S_ISREG((self._folder / each).lstat().st_mode):
                     raise LogFolderHostileError(name=self._shown(each))
 
-    def take_up_what_a_cut_left(self, lines: tuple[bytes, ...]) -> None:
+    def take_up_what_a_cut_left(self, receipts: bytes) -> None:
         """Give a lone `.part` of receipts its name, unless it is only the torn beginning of a first copy."""
         part = RECEIPTS + PART_SUFFIX
         if not self._is_absent(RECEIPTS) or self._is_absent(part):
             return
         with self._translated(part):
             held = self._reader.read((part,), SIZE_MAX)
-            if any(row != own and _is_receipt(row) for row, own in zip_longest(held.split(b"\n"), lines, fillvalue=b"")):
+            rows = zip_longest(held.split(b"\n"), receipts.split(b"\n"), fillvalue=b"")
+            if any(row != own and _is_receipt(row) for row, own in rows):
                 raise LogConflictError(name=self._shown(part))
-            if b"".join(line + b"\n" for line in lines).startswith(held):
+            if receipts.startswith(held):
                 durable.rename(self._folder / part, self._folder / RECEIPTS)
 
     def require_own_identity(self, identity: Identity) -> None:
@@ -123,13 +126,18 @@ class _Log:
             if identity_form.decode(raw) != identity:
                 raise LogConflictError(name=self._shown(IDENTITY))
 
-    def save(self, name: str, contents: bytes, *, grows: bool = False) -> None:
-        """Make a file hold `contents`, durably, and prove it; one that `grows` only ever gets longer."""
+    def require_earlier_state(self, receipts: bytes) -> None:
+        """Refuse to replace receipts that the new ones do not begin with."""
+        if self._is_absent(RECEIPTS):
+            return
+        with self._translated(RECEIPTS):
+            if not self._holds_beginning(RECEIPTS, receipts, self._reader.size((RECEIPTS,))):
+                raise LogConflictError(name=self._shown(RECEIPTS))
+
+    def save(self, name: str, contents: bytes) -> None:
+        """Make a file hold `contents`, durably, and prove it; one that holds them already is not written."""
         with self._translated(name):
-            held = None if self._is_absent(name) else self._reader.size((name,))
-            if held is not None and grows and not self._holds(name, contents[:held], held):
-                raise LogConflictError(name=self._shown(name))
-            if held == len(contents) and self._holds(name, contents, held):
+            if not self._is_absent(name) and self._holds(name, contents):
                 return
             try:
                 durable.save(self._folder / name, contents)
@@ -139,13 +147,17 @@ class _Log:
                     durable.remove(self._folder / (name + PART_SUFFIX))
                 raise
             self._forget_cached(name)
-            if not self._holds(name, contents, self._reader.size((name,))):
+            if not self._holds(name, contents):
                 raise LogNotKeptError(name=self._shown(name))
 
-    def _holds(self, name: str, contents: bytes, size: int) -> bool:
-        """Tell whether a file of `size` bytes is `contents`, read block by block."""
-        return size == len(contents) and all(
-            self._reader.read_at((name,), offset, min(_BLOCK, size - offset)) == contents[offset : offset + _BLOCK]
+    def _holds(self, name: str, contents: bytes) -> bool:
+        size = self._reader.size((name,))
+        return size == len(contents) and self._holds_beginning(name, contents, size)
+
+    def _holds_beginning(self, name: str, contents: bytes, size: int) -> bool:
+        """Tell whether a file of `size` bytes is the beginning of `contents`, block by block to keep memory flat."""
+        return size <= len(contents) and all(
+            self._reader.read_at((name,), offset, min(_BLOCK, size - offset)) == contents[offset : min(offset + _BLOCK, size)]
             for offset in range(0, size, _BLOCK)
         )
 
@@ -218,6 +230,16 @@ def _translated(name: str) -> Iterator[None]:
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENXIO}:
             raise LogFolderHostileError(name=name) from error
         raise LogStickError(name=name, problem=problem) from error
+
+
+def _contents(ledger: Ledger) -> tuple[bytes, list[Receipt]]:
+    """Return what `receipts.jsonl` is to hold, and the newest receipts."""
+    newest: deque[bytes] = deque(maxlen=EVENTS_SHOWN)
+    contents = BytesIO()
+    for line in ledger.lines():
+        contents.write(line + b"\n")
+        newest.append(line)
+    return contents.getvalue(), [envelope.peek_unproven(line) for line in newest]
 
 
 def _is_receipt(line: bytes) -> bool:

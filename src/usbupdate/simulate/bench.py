@@ -92,7 +92,10 @@ class Bench:
             if not stick.exists():
                 raise UnusableFileError(path=str(stick), problem="there is no such stick")
             hardware.save(self.folder, here)
-            return self._run_agent(here, Mishaps(), Insertion.NEW)
+            ran, error = self._run_agent(here, Mishaps(), Insertion.NEW)
+        if error is not None:
+            raise error
+        return ran
 
     def remove(self) -> None:
         """Pull the stick out, if one is in."""
@@ -111,7 +114,8 @@ class Bench:
                 if is_trial and mishaps.panic:
                     self._console(f"{title}: kernel panic, the watchdog resets")
                     continue
-                ran = self._boot_once(here, mishaps if is_trial else Mishaps())
+                # What a stick that stayed in got for an answer is signalled and recorded; the power cycle itself succeeded.
+                ran, _ = self._run_agent(here, mishaps if is_trial else Mishaps(), Insertion.FOUND)
                 told += ran.told
                 self._console(f"{title}: {_sentence(ran.rest)}")
                 if ran.rest is not Rest.REBOOTING:
@@ -168,23 +172,20 @@ class Bench:
             announcer=DeviceAnnouncer(configuration.signals, self._console, self.folder / STATUS_FILE),
         )
 
-    def _boot_once(self, here: Hardware, mishaps: Mishaps) -> Ran:
-        try:
-            return self._run_agent(here, mishaps, Insertion.FOUND)
-        except UsbupdateError as error:
-            # The power cycle itself succeeded; what the stick got for an answer is signalled and recorded.
-            self._console(f"Error: {error}")
-            return Ran(Rest.IDLE, ())
-
-    def _run_agent(self, here: Hardware, mishaps: Mishaps, insertion: Insertion) -> Ran:
+    def _run_agent(self, here: Hardware, mishaps: Mishaps, insertion: Insertion) -> tuple[Ran, UsbupdateError | None]:
         judge = ConfiguredJudge(self.configuration(), HardwareClock(here))
         agent = Agent(self.machine(here, _UnhealthyJudge(judge) if mishaps.unhealthy else judge), self._progress)
         rest = agent.start()
         is_restarting = rest is Rest.REBOOTING and insertion is Insertion.FOUND
-        if here.stick is not None and here.stick.exists() and not is_restarting:
+        if here.stick is None or not here.stick.exists() or is_restarting:
+            agent.announce()
+            return Ran(rest, tuple(agent.told)), None
+        try:
             with opened(here.stick, self.configuration()) as medium:
                 rest = agent.take(medium, insertion)
-        return Ran(rest, tuple(agent.told))
+        except UsbupdateError as error:
+            return Ran(agent.rest, tuple(agent.told)), error
+        return Ran(rest, tuple(agent.told)), None
 
     def _is_on_trial(self, here: Hardware) -> bool:
         """Tell whether what was just booted is on trial; a device without its state is confirmed here, and that is all."""
