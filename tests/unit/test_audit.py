@@ -245,6 +245,14 @@ def test_json_is_one_document_with_every_finding(tmp_path: Path, stick: Path) ->
     assert document["devices"][1]["findings"][0]["flaw"] == "checkpoint-missing"
 
 
+def test_an_enrolled_device_without_a_log_is_named(tmp_path: Path, stick: Path) -> None:
+    # Whoever takes a device's whole folder off the stick leaves nothing to find fault with.
+    run(tmp_path, "enroll", stick)
+    shutil.rmtree(logs(stick) / "gw-0002")
+    assert run(tmp_path, "verify", stick)[0].splitlines()[-1] == "No log here of: gw-0002"
+    assert json.loads(run(tmp_path, "verify", stick, "--json")[0])["absent"] == ["gw-0002"]
+
+
 def test_show_tells_what_each_device_did(tmp_path: Path, stick: Path) -> None:
     run(tmp_path, "enroll", stick)
     text, _ = run(tmp_path, "show", stick)

@@ -12,19 +12,23 @@ if TYPE_CHECKING:
     from usbupdate.audit.devices import Enrolment
     from usbupdate.core.receipt import Receipt, Release
     from usbupdate.core.strictjson import Json
+    from usbupdate.core.words import DeviceId
 
 _TEXT_MAX = 200
 
 
-def told(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """Yield one line for each device, and under it one for each finding."""
+def told(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> Iterator[str]:
+    """Yield one line for each device, under it one for each finding, and at last which enrolled devices are not there."""
     for verdict in verdicts:
         yield _line(verdict)
         for finding in verdict.findings:
             yield f"  {finding.sentence()}"
+    absent = _absent(verdicts, enrolled)
+    if absent:
+        yield f"No log here of: {', '.join(absent)}"
 
 
-def table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
+def table(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> dict[str, Json]:
     """Return the verdicts as one JSON object."""
     return {
         "good": all(verdict.standing is Standing.OK for verdict in verdicts),
@@ -42,6 +46,7 @@ def table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
             }
             for verdict in verdicts
         ],
+        "absent": list(_absent(verdicts, enrolled)),
     }
 
 
@@ -98,6 +103,12 @@ def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
             for verdict in verdicts
         ]
     }
+
+
+def _absent(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
+    """Return the enrolled devices without a log here: no flaw of the evidence, but somebody may have taken a folder away."""
+    there = {verdict.device for verdict in verdicts}
+    return tuple(device for device in enrolled if device not in there)
 
 
 def _line(verdict: Verdict) -> str:

@@ -46,8 +46,9 @@ def enroll(
 @app.command()
 def verify(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = False) -> None:
     """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
-    verdicts = verify_copies(find_copies(mounts), Devices(devices))
-    _print(telling.table(verdicts) if json else list(telling.told(verdicts)))
+    known = Devices(devices)
+    verdicts = verify_copies(find_copies(mounts), known)
+    _print(telling.table(verdicts, known.names()) if json else list(telling.told(verdicts, known.names())))
     require_good(verdicts)
 
 
