@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import MediumFacts
-from usbupdate.device.facts import FACT_MAX, FileSystem, StickDevice, medium_facts
-from usbupdate.device.media import opened
+from usbupdate.device.clock import LinuxClock
+from usbupdate.device.facts import FACT_MAX, FileSystem, StickDevice, medium_facts, was_in_at_start
+from usbupdate.device.media import insertion_of, opened
 from usbupdate.errors import (
     FileSystemNotAllowedError,
     ForeignStickError,
@@ -234,6 +236,10 @@ def test_a_folder_that_is_mounted_read_only_says_so_and_what_it_is(
         tool("umount", mount)
 
 
+def test_a_folder_and_a_disk_that_is_not_usb_count_as_put_in_just_now(disk: Path, contents: Path) -> None:
+    assert [insertion_of(source, LinuxClock()) for source in (disk, contents, contents / "none")] == [Insertion.NEW] * 3
+
+
 def test_a_stick_is_taken_away_at_control_c(disk: Path, tmp_path: Path, configuration: Configuration) -> None:
     with pytest.raises(KeyboardInterrupt), opened(disk, configuration, run_dir=tmp_path / "run"):
         raise KeyboardInterrupt
@@ -345,3 +351,31 @@ def test_what_a_stick_says_of_itself_is_cleaned(tmp_path: Path) -> None:
     assert (facts.usb_id, facts.filesystem_uuid, facts.label) == ("0951:1666", "U", "L")
     assert facts.serial.isprintable()
     assert len(facts.serial) <= FACT_MAX
+
+
+@pytest.mark.parametrize(
+    ("connected_ms", "announced_us", "now_ms", "expected"),
+    [
+        ("298000", None, 300_000, True),
+        ("5000", None, 300_000, False),
+        # The kernel's word counts more than udev's, which may have started late.
+        ("298000", "200000000", 300_000, True),
+        (None, "4000000", 300_000, True),
+        (None, "200000000", 300_000, False),
+        (None, None, 300_000, False),
+        ("garbage", "garbage", 300_000, False),
+    ],
+)
+def test_a_stick_that_stayed_in_over_a_restart_is_told_from_one_that_was_put_in(
+    tmp_path: Path, connected_ms: str | None, announced_us: str | None, now_ms: int, expected: bool
+) -> None:
+    sys = tmp_path / "1-1" / "block" / "sda" / "sda1"
+    sys.mkdir(parents=True)
+    (tmp_path / "1-1" / "idVendor").write_text("0951\n")
+    if connected_ms is not None:
+        (tmp_path / "1-1" / "power").mkdir()
+        (tmp_path / "1-1" / "power" / "connected_duration").write_text(f"{connected_ms}\n")
+    if announced_us is not None:
+        (tmp_path / "b8:1").write_text(f"S:disk/by-uuid/1\nI:{announced_us}\nE:ID_BUS=usb\n")
+    device = StickDevice(Path("/dev/sda1"), "8:1", sys)
+    assert was_in_at_start(device, now_ms, udev_data=tmp_path) is expected

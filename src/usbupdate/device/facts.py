@@ -118,7 +118,7 @@ def was_in_at_start(device: StickDevice, monotonic_ms: int, *, udev_data: Path =
     """Tell whether a stick was in when this boot started: udev announces such a one again at every boot.
 
     It counts as the same insertion as before, or a release that is rolled back would be installed anew for ever while its stick
-    stays in. One that a person puts in within `START_MS` of the start of the boot counts so too, which costs one more insertion.
+    stays in. One that a person puts in within `START_MS` of the start of the boot counts so too: it costs another insertion.
 
     Args:
         device: the stick.

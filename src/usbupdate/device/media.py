@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from usbupdate import durable
 from usbupdate.core.layout import TOP
+from usbupdate.core.policy import Insertion
 from usbupdate.device import process
-from usbupdate.device.facts import FileSystem, StickDevice, device_of_number, medium_facts, probe, stick_device
+from usbupdate.device.facts import FileSystem, StickDevice, device_of_number, medium_facts, probe, stick_device, was_in_at_start
 from usbupdate.device.images import unpacked_image
 from usbupdate.errors import (
     FileSystemNotAllowedError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from usbupdate.core.receipt import MediumFacts
     from usbupdate.device.configuration import Configuration
+    from usbupdate.device.ports import Clock
 
 RUN_DIR: Final = Path("/run/usbupdate/media")
 _HARMLESS: Final = "nosuid,nodev,noexec"
@@ -95,6 +97,18 @@ def opened(source: Path, configuration: Configuration, *, run_dir: Path = RUN_DI
             yield image
     else:
         raise UnusableFileError(path=str(source), problem="it is no folder, no block device and no image file")
+
+
+def insertion_of(source: Path, clock: Clock) -> Insertion:
+    """Return how a stick that udev announced came to the agent: put in just now, or in since the boot started.
+
+    A folder or an image is named by a person or by the simulation, which knows.
+    """
+    try:
+        device = stick_device(source)
+    except UnusableFileError:
+        return Insertion.NEW
+    return Insertion.FOUND if was_in_at_start(device, clock.monotonic_ms()) else Insertion.NEW
 
 
 class FolderMedium:
