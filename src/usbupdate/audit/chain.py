@@ -134,19 +134,20 @@ def _identity(examined: Examined, copy: LogCopy, enrolled: Identity | None) -> I
 def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None:
     lines = receipts.split(b"\n")
     unfinished = lines.pop()
-    claims = [_claimed(line) for line in lines]
     number = 0
     for position, line in enumerate(lines):
-        claimed = claims[position]
-        behind = claims[position + 1] if position + 1 < len(claims) else None
-        number = _named(number + 1, claimed, behind)
-        flaw, detail = _flaw_of(line, claimed, identity)
-        if flaw is not None or claimed is None:
+        try:
+            receipt = envelope.open_line(line, identity)
+        except (MalformedError, EvidenceSignatureError) as error:
+            claimed = _claimed(line)
+            behind = _claimed(lines[position + 1]) if position + 1 < len(lines) else None
+            number = _named(number + 1, claimed, behind)
+            flaw, detail = _flaw_behind(error, claimed, identity)
             examined.damaged.add(number)
-            examined.add(flaw or Flaw.MALFORMED, number, line=position + 1, detail=detail)
+            examined.add(flaw, number, line=position + 1, detail=detail)
         else:
-            number = claimed.number
-            _take(examined, ProvenReceipt(claimed, line), position + 1)
+            number = receipt.number
+            _take(examined, ProvenReceipt(receipt, line), position + 1)
     if unfinished:
         examined.damaged.add(number + 1)
         examined.add(Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
@@ -167,17 +168,15 @@ def _named(expected: int, claimed: Receipt | None, behind: Receipt | None) -> in
     return expected
 
 
-def _flaw_of(line: bytes, claimed: Receipt | None, identity: Identity) -> tuple[Flaw | None, str]:
-    """Return what keeps one line from being a receipt of this device, if anything does."""
+def _flaw_behind(
+    error: MalformedError | EvidenceSignatureError, claimed: Receipt | None, identity: Identity
+) -> tuple[Flaw, str]:
+    """Return why a line is no receipt of this device: a line of another device is told as that, not by its signature."""
     if claimed is not None and claimed.device != identity.device:
         return Flaw.FOREIGN_DEVICE, f"receipt {claimed.number} of {claimed.device}"
-    try:
-        envelope.open_line(line, identity)
-    except MalformedError as error:
-        return Flaw.MALFORMED, str(error)
-    except EvidenceSignatureError:
+    if isinstance(error, EvidenceSignatureError):
         return Flaw.SIGNATURE, ""
-    return None, ""
+    return Flaw.MALFORMED, str(error)
 
 
 def _take(examined: Examined, proven: ProvenReceipt, line: int) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-RECEIPTS_SIZE_MAX: Final = 80 << 20
-"""A little more than a device's ledger may ever hold."""
+RECEIPTS_SIZE_MAX: Final = 64 << 20
+"""As much as a device's ledger may ever hold."""
 
 _EVIDENCE: Final = {IDENTITY: IDENTITY_SIZE_MAX, RECEIPTS: RECEIPTS_SIZE_MAX, CHECKPOINT: CHECKPOINT_SIZE_MAX}
 
