@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +129,21 @@ def test_an_image_is_read_and_gets_its_log_back(image: Path, configuration: Conf
                 (folder / RECEIPTS).write_text(text)
         assert tool("mtype", "-i", image, f"::/{RECEIPTS}") == text
         assert not copy.exists()
+
+
+def test_the_copy_that_a_killed_command_left_is_removed_and_one_in_use_is_not(
+    image: Path, tmp_path: Path, configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "usbupdate-image-left"
+    (left / "usbupdate").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    with opened(image, configuration) as first:
+        assert not left.exists()
+        os.utime(first.reader.mount, (0, 0))
+        with opened(image, configuration):
+            assert first.reader.read(TIMESTAMP, 10) == b"{}"
+    assert not list(tmp_path.glob("usbupdate-*"))
 
 
 def test_a_full_image_says_that_it_did_not_take_the_log(image: Path, configuration: Configuration) -> None:

@@ -5,9 +5,13 @@ For simulated devices, and for looking at what a duplicator was given; a device 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import filecmp
 import os
+import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from usbupdate.core.receipt import MediumFacts
 
 _COPY_S: Final = 3600.0
+_PREFIX: Final = "usbupdate-image-"
+_SWEEP_AFTER_S: Final = 60
+"""A folder that was made a moment ago may not be claimed yet."""
 # No configuration of whoever runs this, and no opinion about geometries that no stick has.
 _ENVIRONMENT: Final = {**process.BARE_ENVIRONMENT, "MTOOLSRC": "/dev/null", "MTOOLS_SKIP_CHECK": "1"}
 
@@ -68,7 +75,7 @@ class ImageMedium:
             durable.sync_file(self._image)
         except OSError as error:
             raise StickReadOnlyError(name=str(self._image), problem=error.strerror or "it cannot be synced") from error
-        with tempfile.TemporaryDirectory(prefix="usbupdate-") as again:
+        with tempfile.TemporaryDirectory(prefix="usbupdate-log-") as again:
             finished = _mtools(self._image, "mcopy", "-s", "-n", "-i", self._image, f"::/{TOP}/{LOGS[-1]}", again)
             if not finished.succeeded or not _holds_all_of(Path(again, LOGS[-1]), logs):
                 raise StickReadOnlyError(name=str(self._image), problem="it did not keep what was written")
@@ -90,12 +97,40 @@ def unpacked_image(image: Path) -> Iterator[ImageMedium]:
     if not listing.succeeded:
         raise UnusableFileError(path=str(image), problem="it is no image of a stick with a FAT file system")
     names = {line.strip().strip(":/").casefold() for line in listing.output.decode("utf-8", errors="replace").splitlines()}
-    with tempfile.TemporaryDirectory(prefix="usbupdate-") as copy:
+    _sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as copy, _claimed(Path(copy)):
         if TOP in names:
             finished = _mtools(image, "mcopy", "-s", "-n", "-i", image, f"::/{TOP}", copy)
             if not finished.succeeded:
                 raise MediumUnreadableError(name=str(image), problem=finished.last_line)
         yield ImageMedium(image, Path(copy))
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep a folder from being swept; the kernel lets go of it however this process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the copies of killed commands: they may be as large as a stick. Other users' folders are left alone."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            found = folder.lstat()
+            is_old = time.time() - found.st_mtime > _SWEEP_AFTER_S
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or not is_old:
+                continue
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                durable.remove_tree(folder)
+            finally:
+                os.close(descriptor)
 
 
 def _mtools(image: Path, *argv: str | Path) -> process.Finished:
