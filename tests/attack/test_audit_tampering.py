@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.receipts import chain, checkpoint_over, device, draft, write_log
+from usbupdate.audit import chain as audit_chain
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
@@ -398,7 +399,17 @@ def test_an_older_copy_that_differs_from_what_was_seen_before_is_found(stick: Pa
     assert [(finding.flaw, finding.receipt) for finding in verdict.findings] == [(Flaw.SEEN_OTHERWISE, 1)]
 
 
-def test_a_folder_that_stands_in_for_many_devices_is_bounded(mount: Path, devices: Devices) -> None:
+def test_a_log_of_nothing_but_line_feeds_is_told_in_few_lines(
+    stick: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_chain, "LINES_MAX", 200)
+    (logs(stick) / "gw-0001" / "receipts.jsonl").write_bytes(b"\n" * (1 << 20))
+    findings = verdicts_on(devices, stick)["gw-0001"].findings
+    assert [(each.flaw, each.receipt, each.until) for each in findings][:1] == [(Flaw.MALFORMED, 1, 200)]
+    assert len(findings) <= 3
+
+
+def test_a_log_as_large_as_a_disk_is_not_read(mount: Path, devices: Devices) -> None:
     log = write_log(logs(mount) / "gw-0001", 1)
     with (log / "receipts.jsonl").open("wb") as file:
         file.truncate(1 << 40)

@@ -15,7 +15,7 @@ Source: design, section 7.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.findings import Finding, Flaw, runs_joined
 from usbupdate.core import checkpoint, envelope
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from usbupdate.core.checkpoint import Checkpoint
     from usbupdate.core.receipt import Receipt
 
-UNKNOWN = DeviceId("unknown")
+UNKNOWN: Final = DeviceId("unknown")
+LINES_MAX: Final = 1 << 17
+"""More lines than receipts fit into the largest log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def _identity(examined: Examined, copy: LogCopy, enrolled: Identity | None) -> I
 
 
 def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None:
-    lines = receipts.split(b"\n")
+    # What is left behind the last line counts as one that is cut short: a stick full of line feeds must not fill the memory.
+    lines = receipts.split(b"\n", LINES_MAX)
     unfinished = lines.pop()
     number = 0
     for position, line in enumerate(lines):

@@ -42,7 +42,32 @@ class LogCopy:
     unreadable: dict[str, str]
 
 
-def find_copies(places: Iterable[Path]) -> list[LogCopy]:
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """Where one copy lies; it is read when its device's turn comes, so that a full stick does not have to fit into memory."""
+
+    medium: DirectoryMedium
+    path: MediumPath
+    folder: DeviceId | None
+
+    def read(self) -> LogCopy:
+        """Return the copy, with whatever could not be read said in it."""
+        source = f"{self.medium.mount}/{shown(self.path)}" if self.path else str(self.medium.mount)
+        copy = LogCopy(source, self.folder, {}, {})
+        for name, limit in _EVIDENCE.items():
+            # FAT's rename may leave only the new file, under the name that it was written by.
+            for each in (name, name + PART_SUFFIX):
+                try:
+                    copy.files[name] = self.medium.read((*self.path, each), limit)
+                except MediumFileMissingError:
+                    continue
+                except (RejectedError, MediumError) as error:
+                    copy.unreadable[name] = str(error)
+                break
+        return copy
+
+
+def find_copies(places: Iterable[Path]) -> list[LogPlace]:
     """Return every log copy in the places, in the order given and then by device.
 
     Raises:
@@ -52,7 +77,7 @@ def find_copies(places: Iterable[Path]) -> list[LogCopy]:
     return [copy for place in places for copy in _copies_in(place)]
 
 
-def _copies_in(place: Path) -> list[LogCopy]:
+def _copies_in(place: Path) -> list[LogPlace]:
     medium = DirectoryMedium(place)
     try:
         names = medium.names(())
@@ -63,40 +88,17 @@ def _copies_in(place: Path) -> list[LogCopy]:
     elif LOGS[-1] in names:
         copies = _devices_under(medium, LOGS[1:])
     elif _is_log(names):
-        copies = [_read(medium, (), None, str(place))]
+        copies = [LogPlace(medium, (), None)]
     else:
         # A copied folder `logs` is known only by what lies in it; other folders beside the logs are none of ours.
-        copies = [copy for copy in _devices_under(medium, ()) if copy.files or copy.unreadable]
+        copies = [copy for copy in _devices_under(medium, ()) if _is_log(_names(medium, copy.path))]
     if not copies:
         raise NoEvidenceError(path=str(place))
     return copies
 
 
-def _devices_under(medium: DirectoryMedium, logs: MediumPath) -> list[LogCopy]:
-    try:
-        names = medium.names(logs)
-    except (RejectedError, MediumError):
-        return []
-    return [
-        _read(medium, (*logs, name), DeviceId(name), f"{medium.mount}/{shown((*logs, name))}")
-        for name in names
-        if DEVICE_ID.fullmatch(name) and (logs or _is_log(_names(medium, (name,))))
-    ]
-
-
-def _read(medium: DirectoryMedium, folder: MediumPath, device: DeviceId | None, source: str) -> LogCopy:
-    copy = LogCopy(source, device, {}, {})
-    for name, limit in _EVIDENCE.items():
-        # FAT's rename may leave only the new file, under the name that it was written by.
-        for each in (name, name + PART_SUFFIX):
-            try:
-                copy.files[name] = medium.read((*folder, each), limit)
-            except MediumFileMissingError:
-                continue
-            except (RejectedError, MediumError) as error:
-                copy.unreadable[name] = str(error)
-            break
-    return copy
+def _devices_under(medium: DirectoryMedium, logs: MediumPath) -> list[LogPlace]:
+    return [LogPlace(medium, (*logs, name), DeviceId(name)) for name in _names(medium, logs) if DEVICE_ID.fullmatch(name)]
 
 
 def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:

@@ -76,7 +76,8 @@ def _identities(place: Path) -> list[Identity]:
     if place.is_file():
         return [_from_file(place)]
     identities: dict[DeviceId, Identity] = {}
-    for copy in find_copies([place]):
+    for each in find_copies([place]):
+        copy = each.read()
         try:
             identity = identity_form.decode(copy.files.get(IDENTITY, b""))
         except MalformedError:

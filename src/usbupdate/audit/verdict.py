@@ -17,7 +17,7 @@ from usbupdate.errors import EvidenceBrokenError, NotEnrolledError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from usbupdate.audit.copies import LogCopy
+    from usbupdate.audit.copies import LogPlace
     from usbupdate.audit.devices import Devices, Enrolment, Trust
     from usbupdate.core.receipt import Receipt
     from usbupdate.core.words import DeviceId, Digest
@@ -56,16 +56,16 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verify(copies: Iterable[LogCopy], devices: Devices) -> list[Verdict]:
+def verify(places: Iterable[LogPlace], devices: Devices) -> list[Verdict]:
     """Return a verdict for each device, by id, and remember what was seen of those in good order.
 
     Raises:
         EnrolmentUnreadableError: the auditor's record of a device is damaged.
         UnusableFileError: what was seen could not be remembered.
     """
-    by_device: dict[DeviceId, list[LogCopy]] = {}
-    for copy in copies:
-        by_device.setdefault(device_of(copy), []).append(copy)
+    by_device: dict[DeviceId, list[LogPlace]] = {}
+    for place in places:
+        by_device.setdefault(place.folder or device_of(place.read()), []).append(place)
     return [_verdict(device, each, devices) for device, each in sorted(by_device.items())]
 
 
@@ -84,10 +84,10 @@ def require_good(verdicts: Sequence[Verdict]) -> None:
         raise NotEnrolledError(devices=", ".join(unknown))
 
 
-def _verdict(device: DeviceId, copies: list[LogCopy], devices: Devices) -> Verdict:
+def _verdict(device: DeviceId, places: list[LogPlace], devices: Devices) -> Verdict:
     enrolment = devices.get(device)
     seen = enrolment.leaves if enrolment else ()
-    examined = [examine(copy, enrolment.identity if enrolment else None, seen) for copy in copies]
+    examined = [examine(place.read(), enrolment.identity if enrolment else None, seen) for place in places]
     findings = tuple(finding for each in examined for finding in each.findings) + tuple(_forks(examined))
     longest = max(examined, key=lambda each: len(each.leaves()))
     if not findings and enrolment is not None and len(longest.leaves()) > len(seen):
@@ -99,7 +99,7 @@ def _verdict(device: DeviceId, copies: list[LogCopy], devices: Devices) -> Verdi
         fingerprint=longest.identity.fingerprint if longest.identity else None,
         receipts=tuple(each.receipt for _, each in sorted(longest.proven.items())),
         seen=len(seen),
-        sources=tuple(copy.source for copy in copies),
+        sources=tuple(each.source for each in examined),
         findings=findings,
     )
 
