@@ -1059,10 +1059,10 @@ class ThresholdError(OfficeKeyError):
 
 @dataclass(eq=False)
 class UselessKeyError(OfficeKeyError):
-    """A key was given to sign with, and nothing that waits for signatures knows it."""
+    """A key was given to sign with, and no role of the repository knows it."""
 
     key: str
-    says = "Nothing that waits for signatures can be signed with the key {key}."
+    says = "The key {key} belongs to no role of this repository."
     hint = "Run 'usbupdate repo check' to see which keys are asked for."
 
 
@@ -1211,3 +1211,28 @@ class DeviceUnfitError(NotReadyError):
     count: int
     says = "{count} thing(s) that an update needs are not in order."
     hint = "Mend what the lines above name, then run the check again."
+
+
+# --- The demonstration -----------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class DemoClaimError(UsbupdateError):
+    """Something that the demonstration was about to show is not true."""
+
+    claim: str
+    found: str
+    expected: str
+    exit_code = ExitCode.DEMO
+    says = "The demonstration wanted to show this: {claim}. It found {found} instead of {expected}."
+    hint = "This is a defect; please report it with all that was printed."
+
+
+@dataclass(eq=False)
+class ProgramMissingError(InputError):
+    """A program that the command needs is not installed, or failed."""
+
+    program: str
+    package: str
+    says = "The program {program} is needed and did not work."
+    hint = "Install it (on Debian: the package e2fsprogs or mtools that holds it), then run the command again."

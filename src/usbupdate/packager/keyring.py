@@ -8,7 +8,7 @@ from usbupdate.errors import KeyLockedError, UselessKeyError
 from usbupdate.packager import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from securesystemslib.signer import Key, Signer
 
@@ -43,14 +43,14 @@ class KeyRing:
             self._opened[key.keyid] = self._open(key)
         return self._opened[key.keyid]
 
-    def require_used(self) -> None:
-        """Refuse keys that were given for this occasion and that nothing asked for.
+    def require_known(self, known: Container[str]) -> None:
+        """Refuse keys that were given for this occasion and that nobody asks for.
 
         Raises:
             UselessKeyError: naming the first.
         """
         for keyid, reference in self._given.items():
-            if keyid not in self._opened:
+            if keyid not in known:
                 raise UselessKeyError(key=reference)
 
     def _open(self, key: Key) -> Signer | None:

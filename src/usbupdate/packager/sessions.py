@@ -44,13 +44,13 @@ def sign(
         extra: references of keys to sign with, besides those that the repository knows.
 
     Raises:
-        UselessKeyError: a key of `extra` has nothing to sign.
+        UselessKeyError: a key of `extra` is nobody's; nothing was signed.
         OfficeKeyError: a key of `extra` cannot be used.
     """
     desk = office.desk(now, ask, extra)
-    missing = desk.advance()
-    desk.ring.require_used()
-    return missing
+    roots = (office.metadata.root(), office.metadata.staged_root())
+    desk.ring.require_known({keyid for root in roots if root is not None for keyid in root.signed.keys})
+    return desk.advance()
 
 
 def _changes_of_root(office: Office) -> Iterator[Change]:

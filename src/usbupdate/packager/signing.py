@@ -118,7 +118,7 @@ class Desk:
         if waiting is None or not _lists(waiting.signed, targets.signed):
             # A role that was listed once stays listed: devices reject a snapshot that has lost one.
             listed = dict(published.signed.meta) if published is not None else {}
-            listed[_TARGETS_FILE] = MetaFile(targets.signed.version)
+            listed[_TARGETS_FILE] = self._pinned(Role.TARGETS, targets.signed.version)
             version = published.signed.version + 1 if published is not None else 1
             waiting = Metadata(Snapshot(version=version, expires=self.expiry(Role.SNAPSHOT), meta=listed))
             self.folder.stage(waiting)
@@ -135,12 +135,16 @@ class Desk:
             timestamp = Timestamp(
                 version=published.signed.version + 1 if published is not None else 1,
                 expires=self.expiry(Role.TIMESTAMP),
-                snapshot_meta=MetaFile(snapshot.signed.version),
+                snapshot_meta=self._pinned(Role.SNAPSHOT, snapshot.signed.version),
                 unrecognized_fields={SIGNED_TIME: self._time_of_timeformat_time(authority)},
             )
             waiting = Metadata(timestamp)
             self.folder.stage(waiting)
         self._sign_and_publish(authority, waiting)
+
+    def _pinned(self, role: Role, version: int) -> MetaFile:
+        """Return what names a published file down to its last byte, so that not even a blank on a stick can differ."""
+        return MetaFile.from_data(version, self.folder.version(role, version).read_bytes(), ["sha256"])
 
     def _sign_and_publish(self, authority: Root, waiting: Metadata[_Kind]) -> None:
         role = Role(waiting.signed.type)

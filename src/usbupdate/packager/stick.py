@@ -24,6 +24,7 @@ from usbupdate.core import layout
 from usbupdate.core.timefloor import format_time, parse_time
 from usbupdate.errors import (
     ExpiresSoonError,
+    FileDigestError,
     NotSignedError,
     OfficeFileError,
     RejectedError,
@@ -266,9 +267,14 @@ def _rounded(size: int) -> int:
 
 def _write(item: Item, mount: Path, progress: Callable[[int], None]) -> None:
     path = _at(mount, item.path)
+    for depth in range(1, len(item.path)):
+        folder = _at(mount, item.path[:depth])
+        # What is written must not follow a link to somewhere else.
+        if folder.is_symlink() or folder.is_file():
+            durable.remove(folder)
     durable.make_directory(path.parent)
     if path.is_dir() and not path.is_symlink():
-        _remove_tree(path)
+        shutil.rmtree(path)
     with durable.Growing(path.with_name(path.name + layout.PART_SUFFIX)) as growing:
         whole = hashlib.sha256()
         for piece in _pieces(item):
@@ -297,7 +303,8 @@ def _unused(mount: Path, wanted: set[MediumPath]) -> Iterator[Path]:
     """Yield what lies under `usbupdate/` and is not wanted, contents before their folder, links never followed."""
 
     def below(folder: Path, path: MediumPath) -> Iterator[Path]:
-        for entry in sorted(folder.iterdir()):
+        # Manifests go first: a manifest whose payload is gone would make devices reject the stick.
+        for entry in sorted(folder.iterdir(), key=lambda each: (each.name != layout.TARGETS[-1], each.name)):
             inner = (*path, entry.name)
             if inner == layout.LOGS:
                 continue
@@ -322,16 +329,16 @@ def _remove_unused(mount: Path, wanted: set[MediumPath]) -> None:
             durable.remove(path)
 
 
-def _remove_tree(folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
 def _read_back(what: Plan, mount: Path, progress: Callable[[int], None]) -> CheckedStick:
     """Verify the stick as a device would, from the medium and not from memory where the system allows that."""
     try:
         for item in what.items:
             durable.forget_cached(_at(mount, item.path))
-        checked = verify(DirectoryMedium(mount), what.root, what.now, progress)
+        medium = DirectoryMedium(mount)
+        checked = verify(medium, what.root, what.now, progress)
+        for item in what.items:
+            if item.digest is None and medium.read(item.path, item.size) != item.contents:
+                raise FileDigestError(name=layout.shown(item.path))
     except OSError as error:
         raise StickDidNotKeepError(mount=str(mount), problem=error.strerror or type(error).__name__) from error
     except RejectedError as error:

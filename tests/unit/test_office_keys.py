@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, OfficeKeyError, UnusableFileError
+from usbupdate.packager import keys
+from usbupdate.packager.keyring import KeyRing
+from usbupdate.packager.keys import Algorithm, no_passphrase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERS: Final = "correct horse"
+HIS: Final = "battery staple"
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_a_new_key_signs_and_its_public_half_verifies(tmp_path: Path, algorithm: Algorithm) -> None:
+    made = keys.create(tmp_path / "alice.pem", algorithm=algorithm)
+    public = keys.public_key(str(tmp_path / "alice.pem.pub"), no_passphrase)
+    assert public.keyid == made.keyid
+    signer = keys.open_signer(str(tmp_path / "alice.pem"), public, no_passphrase)
+    assert signer is not None
+    public.verify_signature(signer.sign(b"release"), b"release")
+
+
+def test_a_private_key_is_its_owners_only(tmp_path: Path) -> None:
+    keys.create(tmp_path / "alice.pem")
+    assert stat.S_IMODE((tmp_path / "alice.pem").stat().st_mode) == 0o600
+
+
+def test_a_key_is_never_written_over(tmp_path: Path) -> None:
+    keys.create(tmp_path / "alice.pem")
+    before = (tmp_path / "alice.pem").read_bytes()
+    with pytest.raises(KeyExistsError):
+        keys.create(tmp_path / "alice.pem")
+    assert (tmp_path / "alice.pem").read_bytes() == before
+
+
+def test_a_key_cannot_be_made_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnusableFileError):
+        keys.create(tmp_path / "nowhere" / "alice.pem")
+
+
+def test_a_protected_key_opens_with_its_passphrase_only(tmp_path: Path) -> None:
+    path = tmp_path / "alice.pem"
+    made = keys.create(path, passphrase=HERS)
+    assert b"ENCRYPTED" in path.read_bytes()
+    assert keys.open_signer(str(path), made, lambda _: HERS) is not None
+    assert keys.open_signer(str(path), made, no_passphrase) is None
+    with pytest.raises(KeyLockedError):
+        keys.open_signer(str(path), made, lambda _: "wrong")
+
+
+def test_the_public_half_of_a_protected_key_needs_no_passphrase(tmp_path: Path) -> None:
+    made = keys.create(tmp_path / "alice.pem", passphrase=HERS)
+    assert keys.public_key(str(tmp_path / "alice.pem"), no_passphrase).keyid == made.keyid
+    (tmp_path / "alice.pem.pub").unlink()
+    with pytest.raises(KeyLockedError):
+        keys.public_key(str(tmp_path / "alice.pem"), no_passphrase)
+
+
+def test_a_uri_means_the_same_key_as_the_path(tmp_path: Path) -> None:
+    made = keys.create(tmp_path / "alice.pem")
+    uri = f"file2:{tmp_path / 'alice.pem'}"
+    assert keys.public_key(uri, no_passphrase).keyid == made.keyid
+    signer = keys.open_signer(uri, made, no_passphrase)
+    assert signer is not None
+    assert signer.public_key.keyid == made.keyid
+
+
+@pytest.mark.parametrize("uri", ["hsm:2", "hsm:two", "awskms:some-key"])
+def test_a_token_that_does_not_answer_ends_in_a_sentence(uri: str) -> None:
+    with pytest.raises(KeyUnusableError):
+        keys.public_key(uri, no_passphrase)
+
+
+def test_absent_people_do_not_sign_and_are_no_error(tmp_path: Path) -> None:
+    made = keys.create(tmp_path / "bob.pem")
+    assert keys.open_signer(str(tmp_path / "bob.pem.pub"), made, no_passphrase) is None
+    assert keys.open_signer(str(tmp_path / "carol.pem"), made, no_passphrase) is None
+    assert keys.open_signer("hsm:2", made, no_passphrase) is None
+
+
+def test_another_key_in_place_of_the_known_one_does_not_sign(tmp_path: Path) -> None:
+    alice = keys.create(tmp_path / "alice.pem")
+    keys.create(tmp_path / "mallory.pem")
+    with pytest.raises(KeyUnusableError):
+        keys.open_signer(str(tmp_path / "mallory.pem"), alice, no_passphrase)
+
+
+def test_a_kind_of_key_that_devices_do_not_use_is_refused(tmp_path: Path) -> None:
+    private = rsa.generate_private_key(65537, 2048)
+    path = tmp_path / "rsa.pem"
+    path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(KeyUnusableError):
+        keys.public_key(str(path), no_passphrase)
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda noise: b"-----BEGIN PRIVATE KEY-----\n" + noise))
+def test_noise_is_no_key(tmp_path_factory: pytest.TempPathFactory, noise: bytes) -> None:
+    path = tmp_path_factory.mktemp("noise") / "key.pem"
+    path.write_bytes(noise)
+    with pytest.raises(OfficeKeyError):
+        keys.public_key(str(path), no_passphrase)
+
+
+@pytest.mark.parametrize("name", ["missing.pem", "a\0b", "."])
+def test_what_is_no_file_is_no_key(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyUnusableError):
+        keys.public_key(f"{tmp_path}/{name}", no_passphrase)
+
+
+def test_somebody_elses_passphrase_does_not_keep_me_from_signing(tmp_path: Path) -> None:
+    bob = keys.create(tmp_path / "bob.pem", passphrase=HIS)
+    ring = KeyRing({bob.keyid: str(tmp_path / "bob.pem")}, lambda _: "mine")
+    assert ring.signer(bob) is None
+    given = KeyRing({}, lambda _: HIS, [str(tmp_path / "bob.pem")])
+    assert given.signer(bob) is not None
