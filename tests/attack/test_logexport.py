@@ -15,6 +15,7 @@ from usbupdate.core import checkpoint, identity, merkle
 from usbupdate.core.receipt import NO_PREVIOUS, Check, CheckResult, Event, Receipt
 from usbupdate.core.words import Slot
 from usbupdate.device.ledger import Ledger
+from usbupdate.device.ledgerfile import encode_record
 from usbupdate.device.logexport import export_log
 from usbupdate.device.signals import Signal
 from usbupdate.device.summary import Situation, summarise
@@ -81,6 +82,14 @@ def test_a_stick_gets_what_it_lacks(stick: Path, log: Path, ledger: Ledger) -> N
     after = (log / "receipts.jsonl").read_bytes()
     assert after.startswith(before)
     assert len(after.splitlines()) == 4
+
+
+def test_receipts_that_a_newer_agent_stated_go_out_from_an_older_one(stick: Path, log: Path, tmp_path: Path) -> None:
+    newer = chain(1)[0].replace(b'"payloadType"', b'"stated":"later","payloadType"')
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "receipts").write_bytes(encode_record(draft(1).id, newer))
+    export(stick, Ledger.open(tmp_path / "newer", IDENTITY, lambda: SIGNER))
+    assert (log / "receipts.jsonl").read_bytes() == newer + b"\n"
 
 
 def test_a_stick_that_lacks_nothing_is_not_written_to(stick: Path, log: Path, ledger: Ledger) -> None:

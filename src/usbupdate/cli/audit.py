@@ -13,7 +13,7 @@ from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.verdict import require_good
 from usbupdate.audit.verdict import verify as verify_copies
-from usbupdate.core import strictjson
+from usbupdate.cli import show
 
 app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in which order, and that nothing was removed.")
 
@@ -21,7 +21,13 @@ Places = Annotated[
     list[Path], typer.Argument(metavar="MOUNT...", help="Sticks that came back, copies of them, or folders with devices' logs.")
 ]
 DevicesFolder = Annotated[
-    Path, typer.Option("--devices", metavar="DIR", help="Where the enrolled devices and what was seen of them are kept.")
+    Path,
+    typer.Option(
+        "--devices",
+        metavar="DIR",
+        help="Where the enrolled devices and what was seen of them are kept.",
+        show_default="in the folder for settings in your home",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
@@ -40,7 +46,7 @@ def enroll(
 ) -> None:
     """Say which key belongs to a device."""
     enrolments = enrol(source, Devices(devices), device=device, fingerprint=fingerprint)
-    _print(telling.enrolments_table(enrolments) if json else list(telling.enrolments_told(enrolments)))
+    show.result(telling.enrolments_table(enrolments), telling.enrolments_told(enrolments), as_json=json)
 
 
 @app.command()
@@ -48,17 +54,13 @@ def verify(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = Fal
     """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
     known = Devices(devices)
     verdicts = verify_copies(find_copies(mounts), known)
-    _print(telling.table(verdicts, known.names()) if json else list(telling.told(verdicts, known.names())))
+    show.result(telling.table(verdicts, known.names()), telling.told(verdicts, known.names()), as_json=json)
     require_good(verdicts)
 
 
-@app.command()
-def show(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = False) -> None:
+@app.command("show")
+def show_timelines(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = False) -> None:
     """Tell what each device did, oldest first; what is not proven is left out and ends in the code of 'verify'."""
     verdicts = verify_copies(find_copies(mounts), Devices(devices))
-    _print(telling.timelines_table(verdicts) if json else list(telling.timelines(verdicts)))
+    show.result(telling.timelines_table(verdicts), telling.timelines(verdicts), as_json=json)
     require_good(verdicts)
-
-
-def _print(told: dict[str, strictjson.Json] | list[str]) -> None:
-    typer.echo(strictjson.encode(told).decode("ascii") if isinstance(told, dict) else "\n".join(told))

@@ -111,7 +111,7 @@ class _Log:
         with self._translated(part):
             held = self._reader.read((part,), SIZE_MAX)
             rows = zip_longest(held.split(b"\n"), receipts.split(b"\n"), fillvalue=b"")
-            if any(row != own and _is_receipt(row) for row, own in rows):
+            if any(row != own and _readable(row) is not None for row, own in rows):
                 raise LogConflictError(name=self._shown(part))
             if receipts.startswith(held):
                 durable.rename(self._folder / part, self._folder / RECEIPTS)
@@ -233,18 +233,20 @@ def _translated(name: str) -> Iterator[None]:
 
 
 def _contents(ledger: Ledger) -> tuple[bytes, list[Receipt]]:
-    """Return what `receipts.jsonl` is to hold, and the newest receipts."""
+    """Return what `receipts.jsonl` is to hold, and the newest receipts that this version can read.
+
+    A newer agent, rolled back since, may have stated what this one does not know: that goes out all the same.
+    """
     newest: deque[bytes] = deque(maxlen=EVENTS_SHOWN)
     contents = BytesIO()
     for line in ledger.lines():
         contents.write(line + b"\n")
         newest.append(line)
-    return contents.getvalue(), [envelope.peek_unproven(line) for line in newest]
+    return contents.getvalue(), [receipt for receipt in map(_readable, newest) if receipt is not None]
 
 
-def _is_receipt(line: bytes) -> bool:
+def _readable(line: bytes) -> Receipt | None:
     try:
-        envelope.peek_unproven(line)
+        return envelope.peek_unproven(line)
     except MalformedError:
-        return False
-    return True
+        return None
