@@ -265,4 +265,4 @@ def test_a_device_may_be_enrolled_from_its_own_identity_file(tmp_path: Path) -> 
     path = tmp_path / "identity.json"
     path.write_bytes(encode(IDENTITY))
     text, _ = run(tmp_path, "enroll", path, "--fingerprint", IDENTITY.fingerprint)
-    assert text == f"gw-0001: enrolled with the key {IDENTITY.fingerprint} (fingerprint)\n"
+    assert text == f"gw-0001: enrolled with the key {IDENTITY.fingerprint} (fingerprint compared)\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.devices import Trust
 from usbupdate.audit.verdict import Standing, Verdict
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from usbupdate.core.strictjson import Json
     from usbupdate.core.words import DeviceId
 
-_TEXT_MAX = 200
+_TEXT_MAX: Final = 200
+_TRUST: Final = {Trust.FINGERPRINT: "fingerprint compared", Trust.FIRST_USE: "trusted on first use"}
 
 
 def told(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> Iterator[str]:
@@ -53,7 +55,7 @@ def table(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> dict[str
 def enrolments_told(enrolments: Iterable[Enrolment]) -> Iterator[str]:
     """Yield one line for each device that was enrolled."""
     for enrolment in enrolments:
-        yield f"{enrolment.identity.device}: enrolled with the key {enrolment.identity.fingerprint} ({enrolment.trust})"
+        yield f"{enrolment.identity.device}: enrolled with the key {enrolment.identity.fingerprint} ({_TRUST[enrolment.trust]})"
 
 
 def enrolments_table(enrolments: Iterable[Enrolment]) -> dict[str, Json]:
@@ -117,10 +119,10 @@ def _line(verdict: Verdict) -> str:
     words = [f"{receipts} in {copies}"]
     if verdict.receipts:
         words.append(f"last: {verdict.receipts[-1].event}")
-    if len(verdict.receipts) < verdict.seen:
+    if not verdict.findings and len(verdict.receipts) < verdict.seen:
         words.append(f"an older copy: you have seen {verdict.seen}")
     if verdict.trust is not None:
-        words.append(f"key trusted by {verdict.trust}")
+        words.append(_TRUST[verdict.trust])
     elif verdict.fingerprint is not None:
         words.append(f"key {verdict.fingerprint}")
     if verdict.findings:

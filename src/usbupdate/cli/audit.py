@@ -18,7 +18,7 @@ from usbupdate.cli import show
 app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in which order, and that nothing was removed.")
 
 Places = Annotated[
-    list[Path], typer.Argument(metavar="MOUNT...", help="Sticks that came back, copies of them, or folders with devices' logs.")
+    list[Path], typer.Argument(metavar="MOUNT", help="Sticks that came back, copies of them, or folders with devices' logs.")
 ]
 DevicesFolder = Annotated[
     Path,
