@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _HISTORY: Final = "root_history"
 _ROOT_NAME: Final = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
 _FLOOR: Final = "floor.json"
+_ORIGIN: Final = "origin.txt"
+_ORIGIN_MAX: Final = 100
 
 
 class TrustFiles:
@@ -53,6 +55,15 @@ class TrustFiles:
     def save_floor(self, contents: bytes) -> None:
         """Replace the time floor; see `TrustFolder`."""
         durable.save(self.path / _FLOOR, contents)
+
+    def read_origin(self) -> str:
+        """Return what was saved as the name of the stick that brought the newest metadata; a hint, empty if unknown."""
+        return (_read(self.path / _ORIGIN) or b"").decode("utf-8", errors="replace")
+
+    def save_origin(self, origin: str) -> None:
+        """Remember what the stick that brought the newest metadata is called; the name is the stick's own, so it is cut short."""
+        printable = "".join(char for char in origin[:_ORIGIN_MAX] if char.isprintable())
+        durable.save(self.path / _ORIGIN, printable.encode("utf-8", errors="replace"))
 
     def begin(self, version: int, root: bytes) -> None:
         """Lay out a new generation that trusts one root, durably.

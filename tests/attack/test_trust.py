@@ -355,6 +355,12 @@ def test_configured_root_of_the_same_version_with_other_bytes_stops(office: Offi
     device.rejects(office, RootConflictError)
 
 
+def test_configured_root_that_is_not_signed_by_itself_stops(office: Office, device: Device) -> None:
+    office.sign(office.root, [new_key()])
+    device.root = office.first_root
+    device.rejects(office, ConfiguredRootError, "its own keys")
+
+
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000])
 def test_unusable_configured_root_stops(raw: bytes, office: Office, device: Device) -> None:
     device.root = raw
@@ -536,6 +542,21 @@ def test_rotating_back_to_a_stolen_key_does_not_bring_back_its_times(office: Off
     office.publish_root()
     office.publish()
     assert device.insert(office).floor == "2026-01-04T00:00:00Z"
+
+
+def test_keys_that_come_back_after_a_failed_refresh_bring_no_times(office: Office, device: Device) -> None:
+    office.now += days(200)
+    office.publish()
+    device.insert(office)
+    stolen = office.signers["timestamp"]
+    office.now -= days(190)
+    office.signers["timestamp"] = [new_key()]
+    office.publish_root()
+    device.rejects(office, MetadataSignatureError, "timestamp")
+    office.signers["timestamp"] = stolen
+    office.publish_root()
+    office.publish()
+    assert device.insert(office).floor == "2026-01-11T00:00:00Z"
 
 
 def test_floor_remembers_the_newest_timestamp_under_the_same_keys(office: Office, device: Device) -> None:
@@ -724,6 +745,14 @@ def test_changed_manifest_is_rejected(office: Office, device: Device) -> None:
             trust.read_manifest(trusted, "gateway-1.json", stick)
 
 
+def test_huge_manifest_is_not_read(office: Office, device: Device) -> None:
+    office.add_target("gateway-2.json", b" " * ((1 << 20) + 1))
+    office.publish()
+    trusted = device.insert(office)
+    with pytest.raises(MediumFileSizeError):
+        trust.read_manifest(trusted, "gateway-2.json", DirectoryMedium(device.mount))
+
+
 def test_names_that_climb_or_are_not_ours_are_never_asked_for(office: Office, device: Device) -> None:
     for name in (
         "../../etc/passwd",
@@ -765,6 +794,26 @@ def test_lost_stored_timestamp_or_roots_stop_the_refresh(office: Office, device:
     device.rejects(office, StoredTrustError, "timestamp")
     (device.files.path / "root_history" / "1.root.json").unlink()
     device.rejects(office, StoredTrustError, "root_history")
+
+
+def test_stored_root_under_another_number_stops_the_refresh(office: Office, device: Device) -> None:
+    device.insert(office)
+    history = device.files.path / "root_history"
+    (history / "2.root.json").write_bytes((history / "1.root.json").read_bytes())
+    device.rejects(office, StoredTrustError, r"2\.root\.json")
+
+
+def test_damaged_old_root_in_the_history_does_not_stop_the_device(office: Office, device: Device) -> None:
+    old = dict(office.files)
+    office.signers["timestamp"] = [new_key()]
+    office.publish_root()
+    office.publish()
+    device.insert(office)
+    (device.files.path / "root_history" / "1.root.json").write_bytes(b"")
+    assert device.insert(office).root_version == 2
+    office.files = old
+    # Whether this older stick is genuine can no longer be told.
+    device.rejects(office, MetadataSignatureError)
 
 
 def test_stored_file_of_another_office_stops_the_refresh(office: Office, device: Device) -> None:

@@ -18,6 +18,7 @@ from usbupdate.errors import (
     MediumUnreadableError,
     MetadataMissingError,
     MetadataSignatureError,
+    OlderStickError,
     StoredTrustError,
     TrustExistsError,
     TrustMissingError,
@@ -97,6 +98,36 @@ def test_one_generation_stays_after_a_refresh(
         store.refresh(medium, CLOCK, office.first_root)
     assert sorted(entry.name for entry in folder.iterdir()) == ["4", "current"]
     assert (folder / "4" / "root.json").is_symlink()
+
+
+def test_older_stick_is_told_what_is_newer_and_where_it_came_from(
+    store: TrustStore, office: Office, mount: Path, medium: DirectoryMedium
+) -> None:
+    old = dict(office.files)
+    office.publish()
+    office.write(mount)
+    store.refresh(medium, CLOCK, office.first_root, origin="stick \x1bACME-7\n" + "x" * 1000)
+    office.files = old
+    office.write(mount)
+    for _ in range(2):
+        newer = store.refresh(medium, CLOCK, office.first_root, origin="another stick").newer_than_medium
+        assert newer.startswith("timestamp version 2 of 2026-01-01T00:00:00Z, brought by stick ACME-7x")
+        assert len(newer) < 200
+
+
+def test_older_stick_that_cannot_be_judged_is_refused_and_not_blamed(
+    store: TrustStore, office: Office, mount: Path, medium: DirectoryMedium
+) -> None:
+    old = dict(office.files)
+    office.publish()
+    del office.files[metadata_path("snapshot", 2)]
+    office.write(mount)
+    with pytest.raises(MetadataMissingError):
+        store.refresh(medium, CLOCK, office.first_root)
+    office.files = old
+    office.write(mount)
+    with pytest.raises(OlderStickError, match="timestamp version 2"):
+        store.refresh(medium, CLOCK, office.first_root)
 
 
 def test_revocation_is_kept_when_the_rest_of_the_stick_is_bad(
@@ -280,7 +311,7 @@ def test_everything_is_durable_before_it_becomes_current(
     office.write(mount)
     synced: set[int] = set()
     real_fsync, real_replace = os.fsync, os.replace
-    lacking = []
+    lacking: list[Path] = []
 
     def fsync(descriptor: int) -> None:
         real_fsync(descriptor)

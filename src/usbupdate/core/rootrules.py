@@ -18,7 +18,7 @@ from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from usbupdate.core import strictjson
-from usbupdate.core.timefloor import parse_time
+from usbupdate.core.timefloor import format_time, parse_time
 from usbupdate.core.words import DIGEST, Digest
 from usbupdate.errors import MalformedError, MetadataMalformedError, RepeatedKeyError
 
@@ -120,6 +120,13 @@ def signed_time(signed: Root | Timestamp) -> datetime:
     if moment > signed.expires:
         raise MetadataMalformedError(role=signed.type, problem=f"{SIGNED_TIME}: later than its own end")
     return moment
+
+
+def title(document: Document) -> str:
+    """Return how to name a document to a person."""
+    signed = document.signed
+    when = f" of {format_time(signed_time(signed))}" if isinstance(signed, Root | Timestamp) else ""
+    return f"{signed.type} version {signed.version}{when}"
 
 
 def is_signed(root: Root, document: Document) -> bool:

@@ -9,12 +9,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Root, Timestamp
 from tuf.ngclient.fetcher import FetcherInterface
 
 from usbupdate.core.layout import MediumReader, metadata_path
-from usbupdate.core.rootrules import SIZE_MAX, Document, is_signed, read_document
-from usbupdate.errors import ForkedOfficeError, MediumFileMissingError, MetadataMissingError
+from usbupdate.core.rootrules import SIZE_MAX, Document, is_signed, read_document, title
+from usbupdate.errors import ForkedOfficeError, MediumFileMissingError, MetadataMissingError, OlderStickError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -113,13 +113,21 @@ class NewestFetcher(_StickFetcher):
         self.asked = role
         if role == Root.type:
             return None
-        document = self._newer_timestamp() if role == Timestamp.type else self._stick.get(role, version)
-        if role in {Snapshot.type, Targets.type}:
-            self.require_no_fork(document)
+        document = self._newer_timestamp() if role == Timestamp.type else self._below(role, version)
         self.seen[role] = document
         return document
 
-    def require_no_fork(self, document: Document) -> None:
+    def _below(self, role: str, version: int | None) -> Document:
+        document = self._stick.find(role, version)
+        own = self._stored.get(Timestamp.type)
+        if document is None and self.is_stick_older and own is not None:
+            # A newer stick was cut short after its timestamp: nothing is wrong with this one, but it cannot be judged.
+            raise OlderStickError(newer=title(own))
+        document = document or self._stick.get(role, version)
+        self._require_no_fork(document)
+        return document
+
+    def _require_no_fork(self, document: Document) -> None:
         """Refuse a document that was signed under a version under which the device knows another one.
 
         Raises:
@@ -135,7 +143,7 @@ class NewestFetcher(_StickFetcher):
         if own is None:
             return found
         if is_signed(self._root, found):
-            self.require_no_fork(found)
+            self._require_no_fork(found)
             self.is_stick_older = found.version < own.version
         else:
             # Signed by keys that were good once: an older stick. Signed by nobody we ever knew: the library is to reject it.

@@ -26,10 +26,11 @@ from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from usbupdate.core import manifest
 from usbupdate.core.layout import METADATA, shown, target_name, target_path
-from usbupdate.core.rootrules import Document, is_signed, root_of, signed_time, signers
+from usbupdate.core.rootrules import Document, is_signed, root_of, signers, title
 from usbupdate.core.stickfetcher import MetadataOnStick, NewestFetcher
 from usbupdate.core.timefloor import ClockReading, format_time, trusted_now
 from usbupdate.core.truststate import (
+    Standing,
     TrustFolder,
     check_configured_root,
     newest_stored_root,
@@ -37,8 +38,6 @@ from usbupdate.core.truststate import (
     read_own,
     settle,
     starting_root,
-    stored_documents,
-    time_floor,
 )
 from usbupdate.core.tuflibrary import ROTATIONS_MAX, first_expired, update_the_rest, walk_roots
 from usbupdate.core.words import DIGEST, Digest
@@ -120,6 +119,7 @@ def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: 
     Raises:
         NotReadyError: the folder or the configured root cannot be relied on; nothing has changed.
         RejectedError: the metadata on the stick do not verify; what did verify stays in the folder.
+        OlderStickError: the stick is older than the device's own metadata, and does not hold what they call for; as above.
         MediumError: the stick could not be read; as above.
         OSError: the folder could not be written.
     """
@@ -129,17 +129,18 @@ def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: 
     try:
         walk_roots(folder, start, stick)
     finally:
-        root = settle(folder, start)
+        before = settle(folder, start)
+    root = before.root
     _require_no_gap(root, start, medium)
-    now, _ = trusted_now(time_floor(folder, root), clock)
-    fetcher = NewestFetcher(stick, root_of(root), lambda: older_roots(folder, root.version), stored_documents(folder, root))
+    now, _ = trusted_now(before.floor, clock)
+    fetcher = NewestFetcher(stick, root_of(root), lambda: older_roots(folder, root.version), before.documents)
     try:
-        update_the_rest(folder, root, fetcher, now)
+        update_the_rest(folder, before, fetcher, now)
     finally:
-        settle(folder, start)
+        after = settle(folder, start)
     if not fetcher.is_stick_older:
-        _require_whole(stick, root, stored_documents(folder, root))
-    return _proven(folder, root, fetcher, clock)
+        _require_whole(stick, after)
+    return _proven(after, fetcher, clock)
 
 
 def bundle_names(trusted: Trusted) -> tuple[str, ...]:
@@ -192,11 +193,10 @@ def _require_no_gap(root: Document, start: Document, medium: MediumReader) -> No
         raise MetadataMissingError(role=Root.type, name=f"{root.version + 1}.root.json")
 
 
-def _proven(folder: TrustFolder, root: Document, fetcher: NewestFetcher, clock: ClockReading) -> Trusted:
-    documents = stored_documents(folder, root)
-    timestamp, snapshot, targets = (documents[role] for role in (Timestamp.type, Snapshot.type, Targets.type))
-    floor = time_floor(folder, root)
-    now, quality = trusted_now(floor, clock)
+def _proven(standing: Standing, fetcher: NewestFetcher, clock: ClockReading) -> Trusted:
+    root = standing.root
+    timestamp, snapshot, targets = (standing.documents[role] for role in (Timestamp.type, Snapshot.type, Targets.type))
+    now, quality = trusted_now(standing.floor, clock)
     # The timestamp proves that it is at least as late as when it was signed. The next refresh judges by that; so must this one.
     expired = first_expired([root, timestamp, snapshot, targets], now)
     if expired is not None:
@@ -209,27 +209,20 @@ def _proven(folder: TrustFolder, root: Document, fetcher: NewestFetcher, clock: 
         targets_version=targets.version,
         signers=signers(root_of(root), targets),
         expires=format_time(min(document.signed.expires for document in (root, timestamp, snapshot, targets))),
-        floor=format_time(floor),
+        floor=format_time(standing.floor),
         now=format_time(now),
         clock=quality,
         targets=_entries(targets),
-        newer_than_medium=_title(timestamp) if fetcher.is_stick_older else "",
+        newer_than_medium=title(timestamp) if fetcher.is_stick_older else "",
     )
 
 
-def _title(timestamp: Document) -> str:
-    """Return how to name what the device knows and the stick does not."""
-    if not isinstance(timestamp.signed, Timestamp):
-        raise MetadataMalformedError(role=Timestamp.type, problem="it belongs to another role")
-    return f"timestamp version {timestamp.version} of {format_time(signed_time(timestamp.signed))}"
-
-
-def _require_whole(stick: MetadataOnStick, root: Document, accepted: dict[str, Document]) -> None:
+def _require_whole(stick: MetadataOnStick, standing: Standing) -> None:
     """Reject a stick of the present state whose other metadata are not those accepted: the verdict is the stick's own.
 
     The library does not read what the device has in store, so a damaged or forked stick would pass on some devices only.
     """
-    for document in (root, accepted[Snapshot.type], accepted[Targets.type]):
+    for document in (standing.root, standing.documents[Snapshot.type], standing.documents[Targets.type]):
         role = document.signed.type
         found = stick.find(role, document.version)
         # A root may be newer than the latest timestamp, so a stick of the present state need not have it.
@@ -238,7 +231,7 @@ def _require_whole(stick: MetadataOnStick, root: Document, accepted: dict[str, D
         found = found or stick.get(role, document.version)
         if found.raw == document.raw:
             continue
-        if found.version == document.version and is_signed(root_of(root), found):
+        if found.version == document.version and is_signed(root_of(standing.root), found):
             raise ForkedOfficeError(role=role, version=document.version)
         raise MetadataMixedError(role=role, problem="its bytes are not those that belong to this version")
 

@@ -8,6 +8,7 @@ Source: design, section 3, "Staging" and "Time".
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
@@ -18,8 +19,10 @@ from usbupdate.core.timefloor import Remembered
 from usbupdate.errors import ConfiguredRootError, MalformedError, RejectedError, RootConflictError, StoredTrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
+
+    from usbupdate.core.words import Digest
 
 FLOOR: Final = "floor"
 ROLES: Final = (Timestamp.type, Snapshot.type, Targets.type)
@@ -50,6 +53,15 @@ class TrustFolder(Protocol):
 
     def save_floor(self, contents: bytes) -> None:
         """Replace the time floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a folder proves: its newest root, the documents under it by role, and what time it is at least."""
+
+    root: Document
+    documents: Mapping[str, Document]
+    floor: datetime
 
 
 def newest_stored_root(folder: TrustFolder) -> Document:
@@ -135,8 +147,8 @@ def starting_root(own: Document | None, bootstrap: bytes) -> Document:
     return own
 
 
-def settle(folder: TrustFolder, start: Document) -> Document:
-    """Bring the folder in line with its newest root, and return that: drop what it does not vouch for, save the time floor.
+def settle(folder: TrustFolder, start: Document) -> Standing:
+    """Bring the folder in line with its newest root: drop what that does not vouch for, and save the time floor.
 
     Args:
         folder: what a walk over the roots, or an update after it, has left.
@@ -147,50 +159,35 @@ def settle(folder: TrustFolder, start: Document) -> Document:
     """
     versions = folder.root_versions()
     root = _stored_root(folder, versions[-1]) if versions else start
-    believed = stored_documents(folder, root)
-    for role in ROLES:
-        if role not in believed:
-            folder.drop(role)
-    times = _believed_times(folder, root)
+    stored = {role: read_document(role, raw) for role in ROLES if (raw := folder.read(role)) is not None}
+    believed = {role: document for role, document in stored.items() if is_signed(root_of(root), document)}
+    for role in stored.keys() - believed.keys():
+        folder.drop(role)
+    keys = timestamp_keys(root_of(root))
+    times = _believed_times(_remembered(folder), keys, believed.get(Timestamp.type))
     if times:
-        contents = timefloor.encode(Remembered(timestamp_keys(root_of(root)), max(times)))
+        contents = timefloor.encode(Remembered(keys, max(times)))
         if contents != folder.read(FLOOR):
             folder.save_floor(contents)
     else:
         # Other keys: the times that a thief may have signed go with the thief's keys, and do not return with them either.
         folder.drop(FLOOR)
-    return root
-
-
-def time_floor(folder: TrustFolder, root: Document) -> datetime:
-    """Return what time it is at least, as far as the newest root and the believed timestamps prove."""
-    return max([signed_time(root_of(root)), *_believed_times(folder, root)])
-
-
-def stored_documents(folder: TrustFolder, root: Document) -> dict[str, Document]:
-    """Return the stored timestamp, snapshot and targets, as far as there are any and the root vouches for them."""
-    documents = {role: read_document(role, raw) for role in ROLES if (raw := folder.read(role)) is not None}
-    return {role: document for role, document in documents.items() if is_signed(root_of(root), document)}
+    return Standing(root, believed, max([signed_time(root_of(root)), *times]))
 
 
 def older_roots(folder: TrustFolder, newest: int) -> Iterator[Root]:
-    """Yield the stored roots before the version `newest`.
-
-    Raises:
-        StoredTrustError: one of them is broken.
-    """
+    """Yield the stored roots before the version `newest`; one that cannot be read vouches for nothing."""
     for version in folder.root_versions():
         if version < newest:
-            yield root_of(_stored_root(folder, version))
+            try:
+                yield root_of(_stored_root(folder, version))
+            except StoredTrustError:
+                continue
 
 
-def _believed_times(folder: TrustFolder, root: Document) -> list[datetime]:
+def _believed_times(remembered: Remembered | None, keys: Digest, timestamp: Document | None) -> list[datetime]:
     """Return the times of the timestamps accepted under the present timestamp keys, as far as they are known."""
-    times = []
-    remembered = _remembered(folder)
-    if remembered is not None and remembered.keys == timestamp_keys(root_of(root)):
-        times.append(remembered.time)
-    timestamp = stored_documents(folder, root).get(Timestamp.type)
+    times = [remembered.time] if remembered is not None and remembered.keys == keys else []
     if timestamp is not None and isinstance(timestamp.signed, Timestamp):
         times.append(signed_time(timestamp.signed))
     return times

@@ -27,7 +27,7 @@ from tuf.ngclient.updater import Updater
 from usbupdate.core.rootrules import SIZE_MAX, Document
 from usbupdate.core.stickfetcher import BASE, MetadataOnStick, NewestFetcher, RootFetcher
 from usbupdate.core.timefloor import format_time
-from usbupdate.core.truststate import ROLES, TrustFolder, stored_documents
+from usbupdate.core.truststate import ROLES, Standing, TrustFolder
 from usbupdate.errors import (
     MetadataExpiredError,
     MetadataMalformedError,
@@ -65,22 +65,23 @@ def walk_roots(folder: TrustFolder, start: Document, stick: MetadataOnStick) -> 
         raise _meaning(error, Root.type) from error
 
 
-def update_the_rest(folder: TrustFolder, root: Document, fetcher: NewestFetcher, now: datetime) -> None:
-    """Verify and store timestamp, snapshot and targets under `root` as of `now`.
+def update_the_rest(folder: TrustFolder, before: Standing, fetcher: NewestFetcher, now: datetime) -> None:
+    """Verify and store timestamp, snapshot and targets under the newest root as of `now`.
 
     Raises:
         RejectedError: one of them does not verify; those before it are stored.
+        OlderStickError: the stick is older than `before`, and does not hold what that calls for.
         MediumError: the stick could not be read.
         TrustLibraryError: the library cannot be told the time.
         OSError: the folder could not be written.
     """
-    updater = _updater(folder, root, fetcher)
+    updater = _updater(folder, before.root, fetcher)
     _set_time(updater, now)
     try:
         updater.refresh()
     except ExpiredMetadataError as error:
         given = [fetcher.seen[role] for role in ROLES if role in fetcher.seen]
-        expired = first_expired([root, *given, *stored_documents(folder, root).values()], now)
+        expired = first_expired([before.root, *given, *before.documents.values()], now)
         raise expired or _meaning(error, fetcher.asked) from error
     except (DownloadError, RepositoryError) as error:
         raise _meaning(error, fetcher.asked) from error

@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
 from usbupdate.core import trust
 from usbupdate.core.words import Digest
-from usbupdate.errors import MediumError, RejectedError, TrustExistsError, TrustMissingError, TrustStorageError
+from usbupdate.errors import MediumError, RefusedError, RejectedError, TrustExistsError, TrustMissingError, TrustStorageError
 from usbupdate.trustfiles import TrustFiles
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
 
 CURRENT: Final = "current"
+_TIMESTAMP: Final = "timestamp"
 _GENERATION: Final = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -71,12 +73,21 @@ class TrustStore:
             root = trust.newest_stored_root(TrustFiles(self._require_current()))
         return root.version, Digest(hashlib.sha256(root.raw).hexdigest())
 
-    def refresh(self, medium: MediumReader, clock: trust.ClockReading, configured_root: bytes) -> trust.Trusted:
+    def refresh(
+        self, medium: MediumReader, clock: trust.ClockReading, configured_root: bytes, *, origin: str = ""
+    ) -> trust.Trusted:
         """Return what the stick's metadata prove, and keep it; what was proven before a failure is kept too.
+
+        Args:
+            medium: the stick.
+            clock: what the system says.
+            configured_root: the root that the configuration names, as in its file.
+            origin: how to name the stick to a person, should it turn out to be the newest so far.
 
         Raises:
             NotReadyError: the store or the configured root cannot be relied on, or the storage failed; the store is as it was.
             RejectedError: the metadata on the stick do not verify.
+            OlderStickError: the stick is older than the store, and does not hold what that calls for.
             MediumError: the stick could not be read.
 
         Source: `core.trust.refresh`.
@@ -84,22 +95,26 @@ class TrustStore:
         with self._storage():
             current = self._require_current()
             self._sweep(current)
-            staged = self._folder / str(int(current.name) + 1)
-            durable.clone_tree(current, staged)
+            staged = TrustFiles(self._folder / str(int(current.name) + 1))
+            durable.clone_tree(current, staged.path)
             try:
-                trusted = trust.refresh(TrustFiles(staged), configured_root, medium, clock)
-            except (RejectedError, MediumError):
+                trusted = trust.refresh(staged, configured_root, medium, clock)
+            except (RejectedError, RefusedError, MediumError):
                 # A revocation holds from the moment it is proven, whatever else is wrong with the stick that brought it.
-                self._adopt(staged)
+                self._adopt(staged, current, origin)
                 raise
-            self._adopt(staged)
+            self._adopt(staged, current, origin)
+            if trusted.newer_than_medium and (brought_by := staged.read_origin()):
+                return replace(trusted, newer_than_medium=f"{trusted.newer_than_medium}, brought by {brought_by}")
             return trusted
 
-    def _adopt(self, staged: Path) -> None:
-        durable.sync_tree(staged)
+    def _adopt(self, staged: TrustFiles, current: Path, origin: str) -> None:
+        if staged.read(_TIMESTAMP) != TrustFiles(current).read(_TIMESTAMP):
+            staged.save_origin(origin)
+        durable.sync_tree(staged.path)
         durable.sync_directory(self._folder)
-        durable.point(self._folder / CURRENT, staged.name)
-        self._sweep(staged)
+        durable.point(self._folder / CURRENT, staged.path.name)
+        self._sweep(staged.path)
 
     def _sweep(self, current: Path | None) -> None:
         """Remove every generation but the current one: what an earlier refresh left behind, or has just replaced."""
