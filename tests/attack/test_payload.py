@@ -54,6 +54,9 @@ PACKS = PAYLOAD.artifact.packs
 class Silent:
     """Listens to nothing."""
 
+    def began(self, what: str) -> None:
+        pass
+
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         pass
 

@@ -33,6 +33,9 @@ class Told:
 
     steps: list[str | tuple[int, int]] = field(default_factory=list)
 
+    def began(self, what: str) -> None:
+        pass
+
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         self.steps.append((done_bytes, total_bytes))
 

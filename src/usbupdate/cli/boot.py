@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from usbupdate.cli.joining import agent_of, confirm_if_state_is_lost
+from usbupdate.cli.joining import agent_of
 from usbupdate.cli.outcome import require_kept
 from usbupdate.device.configuration import DEFAULT_PATH
 from usbupdate.errors import ExitCode, UsbupdateError
@@ -34,7 +34,6 @@ def boot(configuration_path: Path) -> None:
     Raises:
         UsbupdateError: what keeps the device from taking updates, or that a release was given up.
     """
-    confirm_if_state_is_lost(configuration_path)
     with agent_of(configuration_path) as agent:
         agent.start()
         agent.announce()

@@ -19,7 +19,7 @@ from usbupdate.device.board import running_slot
 from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
 from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
-from usbupdate.device.media import opened
+from usbupdate.device.media import insertion_of
 from usbupdate.device.provision import Request, running_release
 from usbupdate.device.provision import provision as make_device
 from usbupdate.errors import DeviceUnfitError
@@ -56,7 +56,7 @@ def check(config: Config = DEFAULT_PATH, as_json: AsJson = False) -> None:
 @app.command()
 def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
     """Look at a stick and do what it is for; this is what udev starts."""
-    _take(source, config, Insertion.NEW, "unattended")
+    _take(source, config, insertion_of(source, LinuxClock()), "unattended")
 
 
 @app.command()
@@ -107,8 +107,7 @@ def rollback(config: Config = DEFAULT_PATH) -> None:
 def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> None:
     with InstallProgress() as progress, agent_of(config, operator, progress) as agent:
         agent.start()
-        with opened(source, load_configuration(config)) as medium:
-            agent.take(medium, insertion)
+        agent.take(source, insertion)
 
 
 def _person() -> str:

@@ -6,23 +6,24 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from usbupdate.device.agent import Agent
 from usbupdate.device.configuration import BootLoaderType, load_configuration
-from usbupdate.device.confirm import confirm_without_state
+from usbupdate.device.confirm import awaken
 from usbupdate.device.lock import locked_after_waiting
-from usbupdate.device.statestore import StateStore
-from usbupdate.errors import NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from usbupdate.device.agent import Agent
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
 
 
 class Silent:
     """Shows no progress. Implements `device.installer.Advance`."""
+
+    def began(self, what: str) -> None:
+        """Show nothing."""
 
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Show nothing."""
@@ -32,7 +33,7 @@ def machine_of(configuration_path: Path, operator: str) -> Machine:
     """Return the device that a configuration describes.
 
     Raises:
-        NotReadyError: configuration, key or unit file are missing or unreadable.
+        NotReadyError: the configuration is missing or unreadable.
     """
     configuration = load_configuration(configuration_path)
     if configuration.bootloader.type is BootLoaderType.SIMULATED:
@@ -51,10 +52,10 @@ def agent_of(configuration_path: Path, operator: str = "unattended", progress: A
     """Give the agent of a device, not started, under the device's lock.
 
     Raises:
-        NotReadyError: configuration, key, unit or state are missing or unreadable.
+        NotReadyError: configuration or state are missing or unreadable; the boot is confirmed all the same.
     """
     with locked_after_waiting(lock_folder(configuration_path)):
-        yield Agent(machine_of(configuration_path, operator), progress or Silent())
+        yield awaken(machine_of(configuration_path, operator), progress or Silent())
 
 
 def lock_folder(configuration_path: Path) -> Path:
@@ -62,23 +63,6 @@ def lock_folder(configuration_path: Path) -> Path:
     configuration = load_configuration(configuration_path)
     is_simulated = configuration.bootloader.type is BootLoaderType.SIMULATED
     return configuration_path.absolute().parent if is_simulated else configuration.state_dir
-
-
-def confirm_if_state_is_lost(configuration_path: Path) -> None:
-    """Confirm the running slot of a device whose state cannot be read, and say what is lost.
-
-    Raises:
-        NotReadyError: it cannot be read.
-        BootLoaderError: and the slot could not be confirmed.
-    """
-    with locked_after_waiting(lock_folder(configuration_path)):
-        machine = machine_of(configuration_path, "unattended")
-        state_dir = machine.configuration.state_dir
-        try:
-            StateStore(state_dir).load()
-        except NotReadyError as error:
-            confirm_without_state(state_dir, machine.loader, machine.ledger, machine.drafts, error)
-            raise
 
 
 def show_status_of(configuration_path: Path, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from usbupdate.cli import audit, bundle, demo, key, repo, stick
+from usbupdate.cli import audit, bundle, key, repo, stick
 from usbupdate.errors import ExitCode, UsbupdateError
 
 
@@ -26,6 +26,9 @@ class _Reporting(TyperGroup):
         except (typer.Abort, KeyboardInterrupt) as error:
             _report("Stopped.", "Nothing is half done: run the command again when you are ready.")
             raise typer.Exit(ExitCode.STOPPED) from error
+        except BrokenPipeError:
+            # Somebody reads no further, as in `usbupdate … | head`; typer ends quietly then.
+            raise
         except OSError as error:
             _report(
                 f"{error.filename or 'A file'}: {error.strerror or error}.", "Check the path, its permissions and free space."
@@ -40,10 +43,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (key.app, repo.app, bundle.app, stick.app, audit.app):
-    app.add_typer(group)
+for name, group in {"key": key.app, "repo": repo.app, "bundle": bundle.app, "stick": stick.app, "audit": audit.app}.items():
+    app.add_typer(group, name=name)
 if sys.platform == "linux":
-    from usbupdate.cli import device, simulate
+    from usbupdate.cli import demo, device, simulate
 
     app.add_typer(device.app)
     app.add_typer(simulate.app)

@@ -22,8 +22,8 @@ class InstallProgress:
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._what = "working"
         self._tenths = -1
-        self._done = 0
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -45,17 +45,18 @@ class InstallProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def began(self, what: str) -> None:
+        """Start another bar; see `device.installer.Advance`."""
+        self._what = what
+        self._task = None
+        self._tenths = -1
+
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Show it; see `device.installer.Advance`."""
         if self._bar is not None:
-            if self._task is None or done_bytes < self._done:
-                self._task = self._bar.add_task("working", total=total_bytes)
-            self._bar.update(self._task, completed=done_bytes, total=total_bytes)
-        elif total_bytes:
-            if done_bytes < self._done:
-                self._tenths = -1
-            tenths = done_bytes * _STEP // total_bytes
-            if tenths != self._tenths:
-                self._tenths = tenths
-                typer.echo(f"{tenths * _STEP:3d} % of {total_bytes} bytes", err=True)
-        self._done = done_bytes
+            if self._task is None:
+                self._task = self._bar.add_task(self._what, total=total_bytes)
+            self._bar.update(self._task, completed=done_bytes)
+        elif (tenths := done_bytes * _STEP // max(1, total_bytes)) > self._tenths:
+            self._tenths = tenths
+            typer.echo(f"{self._what}: {tenths * 100 // _STEP} %", err=True)

@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, assert_never
 from usbupdate.core import lifecycle
 from usbupdate.core.fit import require_fits
 from usbupdate.core.policy import Insertion, Offer, Recipient, choose
-from usbupdate.core.receipt import BundleRef, Event, Problem, TrustFacts
+from usbupdate.core.receipt import BundleRef, Event, MediumFacts, Problem, TrustFacts
 from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready, Trial
 from usbupdate.device.health import Gate as GateAnswer
 from usbupdate.device.health import ask_gates
+from usbupdate.device.machine import GATES_LIMIT_S, Machine
+from usbupdate.device.media import Medium, opened
 from usbupdate.device.obligations import Obligations, Ports, Rest
 from usbupdate.device.signals import Signal
+from usbupdate.device.summary import next_step
 from usbupdate.device.telling import Telling
+from usbupdate.device.unit import load_unit
 from usbupdate.errors import (
     BusyError,
     DegradedError,
     GatePostponedError,
     GateRefusedError,
+    InputError,
     LedgerError,
     LedgerFullError,
     MediumError,
@@ -40,17 +45,14 @@ from usbupdate.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from usbupdate.core.receipt import Draft, MediumFacts, Traffic
+    from usbupdate.core.receipt import Draft, Traffic
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import SlotClass
     from usbupdate.device.installer import Advance, Progress
-    from usbupdate.device.machine import Machine
-    from usbupdate.device.media import Medium
     from usbupdate.device.obligations import Progressed
     from usbupdate.device.ports import SlotImage
-
-GATES_LIMIT_S = 60.0
 
 
 class Agent:
@@ -97,25 +99,40 @@ class Agent:
         if self.told or self.rest in {Rest.REBOOTING, Rest.WAITING}:
             self._machine.announcer.announce(*self._answer(None))
 
-    def take(self, medium: Medium, insertion: Insertion) -> Rest:
+    def take(self, source: Path, insertion: Insertion) -> Rest:
         """Look at a stick and do what it is for; call `start` before.
 
+        Args:
+            source: a mounted directory, a block device or an image file.
+            insertion: how it came.
+
         Raises:
+            InputError: it is none of these.
             UsbupdateError: why nothing was installed, or why the installation failed; it is signalled and recorded already.
         """
+        if self.rest is Rest.REBOOTING and insertion is Insertion.FOUND:
+            # It is looked at after the restart, which must not wait for it.
+            self.announce()
+            return self.rest
         self._machine.announcer.announce(Signal.BUSY)
-        facts = medium.facts()
-        try:
-            self._take(medium, facts, insertion)
-        except UsbupdateError as error:
-            self.rest = self.obligations.settle()
-            # A stick that merely stayed in has had this answer before; what is still owed to the person is the outcome.
-            if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
-                self._finish(medium, None)
-                return self.rest
-            self._finish(medium, error)
-            raise
-        self._finish(medium, None)
+        with ExitStack() as stack:
+            medium: Medium | None = None
+            try:
+                medium = stack.enter_context(opened(source, self._machine.configuration))
+                self._take(medium, insertion)
+            except InputError:
+                raise
+            except UsbupdateError as error:
+                self.rest = self.obligations.settle()
+                # A stick that merely stayed in has had this answer before; what the person wants to know is the outcome.
+                if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
+                    self._finish(medium, None)
+                    return self.rest
+                if medium is None:
+                    self._telling.refusal(error, MediumFacts(), None, None)
+                self._finish(medium, error)
+                raise
+            self._finish(medium, None)
         return self.rest
 
     def activate(self) -> Rest:
@@ -170,7 +187,8 @@ class Agent:
 
     # --- Taking a stick ---------------------------------------------------------------------------------------------
 
-    def _take(self, medium: Medium, facts: MediumFacts, insertion: Insertion) -> None:
+    def _take(self, medium: Medium, insertion: Insertion) -> None:
+        facts = medium.facts()
         trust: TrustFacts | None = None
         offer: Offer | None = None
         try:
@@ -226,7 +244,7 @@ class Agent:
                     return None
                 raise UpdateUnderWayError(version=attempt.target.version)
             case Idle():
-                unit = self._machine.unit
+                unit = load_unit(self._machine.configuration.state_dir)
                 recipient = Recipient(unit.id, frozenset(unit.groups), self._machine.configuration.compatible)
                 return choose(offers, recipient, record, insertion)
             case _:
@@ -269,10 +287,10 @@ class Agent:
 
     # --- Telling -----------------------------------------------------------------------------------------------------
 
-    def _finish(self, medium: Medium, error: UsbupdateError | None) -> None:
+    def _finish(self, medium: Medium | None, error: UsbupdateError | None) -> None:
         """Write the log, then signal: `done` may only come when the outcome is on the stick."""
         signal, why = self._answer(error)
-        if self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
+        if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
                 self._machine.export(medium, self.obligations.record, signal, why)
             except (MediumError, LedgerError, NotReadyError) as problem:
@@ -292,8 +310,7 @@ class Agent:
         outcome = self.told[-1] if self.told else None
         has_failed = outcome is not None and outcome.event is not Event.COMMITTED
         if outcome is not None and outcome.problem is not None and has_failed:
-            hint = "The old release runs. Send the receipts to the release office." if error is None else error.hint
-            return Signal.FAILED, f"{outcome.problem.text} {hint}"
+            return Signal.FAILED, f"{outcome.problem.text} {next_step(outcome.event)}"
         if error is None:
             return Signal.DONE, ""
         return Signal.BUSY if isinstance(error, BusyError) else Signal.REFUSED, f"{error} {error.hint}"
@@ -339,6 +356,10 @@ class _InstallProgress:
     def __init__(self, advance: Advance, progressed: Progressed) -> None:
         self._advance = advance
         self._progressed = progressed
+
+    def began(self, what: str) -> None:
+        """Pass it on."""
+        self._advance.began(what)
 
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Pass it on."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _COMMAND_LINE: Final = Path("/proc/cmdline")
 _REBOOT: Final = ("systemctl", "reboot")
+_REBOOT_BY_FORCE: Final = ("systemctl", "--force", "reboot")
 _REBOOT_S: Final = 30.0
 
 
@@ -41,16 +42,12 @@ def join(configuration: Configuration, console: Callable[[str], None], operator:
         configuration: what the image says of the model.
         console: prints one line.
         operator: who acts: a person's name, or "unattended".
-
-    Raises:
-        NotReadyError: it was never provisioned.
     """
     clock = LinuxClock()
     store = StateStore(configuration.state_dir)
     slots = board_slots(configuration)
     return Machine(
         configuration=configuration,
-        unit=load_unit(configuration.state_dir),
         store=store,
         loader=grub_loader(configuration, slots),
         slots=slots,
@@ -120,5 +117,8 @@ class SystemRebooter:
     """Asks systemd for a restart. Implements `device.ports.Rebooter`."""
 
     def reboot(self) -> None:
-        """Ask for a restart at once; see `device.ports.Rebooter`."""
-        process.run([*_REBOOT], timeout_s=_REBOOT_S)
+        """Ask for a restart at once, and by force where nobody listens; see `device.ports.Rebooter`."""
+        for command in (_REBOOT, _REBOOT_BY_FORCE):
+            with suppress(OSError):
+                if process.run([*command], timeout_s=_REBOOT_S).succeeded:
+                    return

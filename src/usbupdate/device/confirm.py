@@ -12,29 +12,42 @@ from typing import TYPE_CHECKING
 
 from usbupdate.core.receipt import Event, Problem
 from usbupdate.core.words import ReceiptId
+from usbupdate.device.agent import Agent
+from usbupdate.device.signals import Signal
 from usbupdate.device.statestore import TRIAL_FILE
 from usbupdate.errors import LedgerError, NotReadyError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from usbupdate.device.obligations import Drafts
-    from usbupdate.device.ports import BootLoader, Ledger
+    from usbupdate.device.installer import Advance
+    from usbupdate.device.machine import Machine
 
 
-def confirm_without_state(state_dir: Path, loader: BootLoader, ledger: Ledger, drafts: Drafts, problem: NotReadyError) -> None:
+def awaken(machine: Machine, progress: Advance) -> Agent:
+    """Return the agent of a device; one without its memory is confirmed here, and that is all that it does.
+
+    Raises:
+        NotReadyError: the state cannot be read; it is signalled, and recorded where the ledger takes it.
+        BootLoaderError: and the running slot could not be confirmed.
+    """
+    try:
+        return Agent(machine, progress)
+    except NotReadyError as error:
+        machine.announcer.announce(Signal.REFUSED, f"{error} {error.hint}")
+        _confirm_without_state(machine, error)
+        raise
+
+
+def _confirm_without_state(machine: Machine, problem: NotReadyError) -> None:
     """Mark the running slot good although nothing says that it is the committed one, and record that the state is lost.
 
     Without this a boot loader that counts at every boot would soon have no slot left. A slot that may be on trial is not
     confirmed: it has its end by the dead man and its tries.
-
-    Raises:
-        BootLoaderError: the slot could not be marked.
     """
-    if not (state_dir / TRIAL_FILE).exists():
-        loader.mark_good(loader.booted())
-    blank = drafts.blank()
+    blank = machine.drafts.blank()
     # One receipt a boot, however often the agent is started in it.
     receipt = ReceiptId(hashlib.sha256(f"state-lost {blank.moment.boot_id}".encode()).hexdigest()[:32])
     with suppress(LedgerError, NotReadyError):
-        ledger.append(replace(blank, id=receipt, event=Event.STATE_LOST, problem=Problem(problem.reason, str(problem))))
+        draft = replace(blank, id=receipt, event=Event.STATE_LOST, problem=Problem(problem.reason, str(problem)))
+        machine.ledger.append(draft)
+    if not (machine.configuration.state_dir / TRIAL_FILE).exists():
+        machine.loader.mark_good(machine.loader.booted())

@@ -39,7 +39,7 @@ _PREFIX: Final = "usbupdate-image-"
 _SWEEP_AFTER_S: Final = 60
 """A folder that was made a moment ago may not be claimed yet."""
 # No configuration of whoever runs this, and no opinion about geometries that no stick has.
-_ENVIRONMENT: Final = {**process.BARE_ENVIRONMENT, "MTOOLSRC": "/dev/null", "MTOOLS_SKIP_CHECK": "1"}
+_PLACE: Final = process.Place(environment={**process.BARE_ENVIRONMENT, "MTOOLSRC": "/dev/null", "MTOOLS_SKIP_CHECK": "1"})
 
 
 class ImageMedium:
@@ -135,7 +135,7 @@ def _sweep(parent: Path) -> None:
 
 def _mtools(image: Path, *argv: str | Path) -> process.Finished:
     try:
-        return process.run(argv, timeout_s=_COPY_S, environment=_ENVIRONMENT)
+        return process.run(argv, timeout_s=_COPY_S, place=_PLACE)
     except OSError as error:
         problem = f"{argv[0]} is needed to read an image file; install the package mtools"
         raise UnusableFileError(path=str(image), problem=problem) from error

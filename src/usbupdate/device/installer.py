@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 class Advance(Protocol):
     """Is told how far something is that takes its time."""
 
+    def began(self, what: str) -> None:
+        """Take notice that another kind of work begins, named by a verb such as "verifying"."""
+
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Take notice; called after each chunk, with a total that stays the same."""
 
@@ -82,6 +85,7 @@ def verify_lacking(
         RejectedError: the stick lacks something or holds something else.
         MediumError: the stick could not be read.
     """
+    progress.began("verifying")
     preflight(manifest, medium)
     done, total = 0, sum(artifact.image.size for artifact in manifest.artifacts)
     for artifact in manifest.artifacts:
@@ -122,6 +126,7 @@ def install(
     """
     # 1. Everything that can be known beforehand, so that a stick or a slot which cannot do changes nothing.
     require_fits(manifest, {slot_class: image.size for slot_class, image in images.items()})
+    progress.began("installing")
     tally = _Tally(progress, total=2 * sum(artifact.image.size for artifact in manifest.artifacts))
     tally.read(preflight(manifest, medium))
 

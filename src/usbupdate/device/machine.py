@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from usbupdate.device.ports import BootLoader, Clock, Rebooter, SlotImage, Slots
     from usbupdate.device.signals import Announcer, Signal
     from usbupdate.device.statestore import StateStore
-    from usbupdate.device.unit import Unit
 
 GATES_LIMIT_S: Final = 60.0
 TRUST_FOLDER: Final = "trust"
@@ -47,7 +46,6 @@ class Machine:
     """One device and all its parts."""
 
     configuration: Configuration
-    unit: Unit
     store: StateStore
     loader: BootLoader
     slots: Slots

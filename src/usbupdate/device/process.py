@@ -14,7 +14,7 @@ import selectors
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -29,6 +29,14 @@ BARE_ENVIRONMENT: Final[Mapping[str, str]] = {
 _READ_SIZE: Final = 64 << 10
 _REAP_S: Final = 5.0
 """A killed process that hangs in the kernel, on a dying stick for one, is left behind after this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program runs: its folder, and all that it gets of an environment."""
+
+    folder: str = "/"
+    environment: Mapping[str, str] = field(default_factory=lambda: BARE_ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ def run(
     *,
     timeout_s: float,
     output_limit: int = OUTPUT_MAX,
-    environment: Mapping[str, str] = BARE_ENVIRONMENT,
+    place: Place | None = None,
+    until: bytes | None = None,
 ) -> Finished:
     """Run a program to its end, or until its time is up, and leave nothing of its process group behind.
 
@@ -69,24 +78,26 @@ def run(
         argv: the program and its arguments; a program without a slash is looked for in the environment's PATH.
         timeout_s: seconds; then the whole process group is killed.
         output_limit: how many of the last bytes of output are kept.
-        environment: all that the program gets.
+        place: where it runs; `/` with a bare environment if not given.
+        until: if given, it is killed as soon as it has written this, as a power cut would end it.
 
     Raises:
         OSError: the program could not be started.
     """
     deadline = time.monotonic() + timeout_s
+    place = place or Place()
     # The program is chosen by the configuration or by us, never by a stick, and no shell sees its arguments.
     child = subprocess.Popen(  # noqa: S603  # the one door; see above
         [os.fspath(each) for each in argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd="/",
-        env=dict(environment),
+        cwd=place.folder,
+        env=dict(place.environment),
         start_new_session=True,
     )
     try:
-        output, ended = _follow(child, deadline, output_limit)
+        output, ended = _follow(child, deadline, output_limit, until)
     finally:
         # Not reaped yet, so the number of the group cannot have passed to anybody else.
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -98,7 +109,7 @@ def run(
     return Finished(exit_code=child.returncode if ended else None, output=output)
 
 
-def _follow(child: subprocess.Popen[bytes], deadline: float, output_limit: int) -> tuple[bytes, bool]:
+def _follow(child: subprocess.Popen[bytes], deadline: float, output_limit: int, until: bytes | None) -> tuple[bytes, bool]:
     """Collect output until the child has ended or the deadline is reached; tell which.
 
     The end of the output is not waited for: a grandchild may hold the pipe open for ever.
@@ -117,6 +128,8 @@ def _follow(child: subprocess.Popen[bytes], deadline: float, output_limit: int) 
                 ready = {key.fd for key, _ in selector.select(left_s)}
                 if pipe in ready and not _take(pipe, kept, output_limit):
                     selector.unregister(pipe)
+                if until is not None and until in kept:
+                    return bytes(kept), False
                 if process in ready:
                     # What it wrote last is in the pipe; bounded, for a grandchild may write on.
                     for _ in range(-(-output_limit // _READ_SIZE) + 1):

@@ -67,6 +67,11 @@ class Situation:
     why: str = ""
 
 
+def next_step(event: Event) -> str:
+    """Return what a person at the device does after an event; empty where nothing is to be done."""
+    return _NEXT_STEPS.get(event, "")
+
+
 def summarise(identity: Identity, newest: Sequence[Receipt], situation: Situation) -> bytes:
     """Return `summary.txt`.
 

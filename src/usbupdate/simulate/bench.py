@@ -5,7 +5,7 @@ Source: design, section 11.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -13,12 +13,10 @@ from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Check, CheckResult, Draft
 from usbupdate.core.record import Activating, Committing, Trial
 from usbupdate.device import lock
-from usbupdate.device.agent import Agent
 from usbupdate.device.bootloaders import simulated
 from usbupdate.device.configuration import Configuration, load_configuration
-from usbupdate.device.confirm import confirm_without_state
+from usbupdate.device.confirm import awaken
 from usbupdate.device.machine import ConfiguredGate, ConfiguredJudge, Machine, device_drafts, open_ledger
-from usbupdate.device.media import opened
 from usbupdate.device.obligations import Rest
 from usbupdate.device.signals import DeviceAnnouncer
 from usbupdate.device.slotfiles import FileSlots
@@ -30,7 +28,6 @@ from usbupdate.simulate import hardware
 from usbupdate.simulate.hardware import Hardware, HardwareClock, HardwareRebooter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from usbupdate.core.strictjson import Json
@@ -142,12 +139,6 @@ class Bench:
                 slots[slot] = SlotReport(shown, place, None if boots is None else boots[slot], held_by(record, slot))
         return status_table(device, record, here.booted, open_ledger(configuration), slots)
 
-    @contextmanager
-    def agent(self, operator: str = "unattended") -> Iterator[Agent]:
-        """Give the agent of the present boot, not started, under the device's lock."""
-        with lock.locked(self.folder):
-            yield Agent(self.machine(hardware.load(self.folder), operator=operator), self._progress)
-
     def configuration(self) -> Configuration:
         """Return the device's configuration, an ordinary one."""
         return load_configuration(self.folder / CONFIGURATION_FILE)
@@ -159,7 +150,6 @@ class Bench:
         store = StateStore(configuration.state_dir)
         return Machine(
             configuration=configuration,
-            unit=load_unit(configuration.state_dir),
             store=store,
             loader=simulated.SimulatedLoader(self.folder / BOOT_LOADER_FILE, here.booted),
             slots=file_slots(configuration, self.folder),
@@ -174,29 +164,24 @@ class Bench:
 
     def _run_agent(self, here: Hardware, mishaps: Mishaps, insertion: Insertion) -> tuple[Ran, UsbupdateError | None]:
         judge = ConfiguredJudge(self.configuration(), HardwareClock(here))
-        agent = Agent(self.machine(here, _UnhealthyJudge(judge) if mishaps.unhealthy else judge), self._progress)
-        rest = agent.start()
-        is_restarting = rest is Rest.REBOOTING and insertion is Insertion.FOUND
-        if here.stick is None or not here.stick.exists() or is_restarting:
+        agent = awaken(self.machine(here, _UnhealthyJudge(judge) if mishaps.unhealthy else judge), self._progress)
+        agent.start()
+        error = None
+        if here.stick is None or not here.stick.exists():
             agent.announce()
-            return Ran(rest, tuple(agent.told)), None
-        try:
-            with opened(here.stick, self.configuration()) as medium:
-                rest = agent.take(medium, insertion)
-        except UsbupdateError as error:
-            return Ran(agent.rest, tuple(agent.told)), error
-        return Ran(rest, tuple(agent.told)), None
+        else:
+            try:
+                agent.take(here.stick, insertion)
+            except UsbupdateError as problem:
+                error = problem
+        return Ran(agent.rest, tuple(agent.told)), error
 
     def _is_on_trial(self, here: Hardware) -> bool:
-        """Tell whether what was just booted is on trial; a device without its state is confirmed here, and that is all."""
-        configuration = self.configuration()
-        try:
-            state = StateStore(configuration.state_dir).load().state
-        except NotReadyError as error:
-            machine = self.machine(here)
-            confirm_without_state(configuration.state_dir, machine.loader, machine.ledger, machine.drafts, error)
-            raise
-        return isinstance(state, Activating | Trial | Committing) and state.attempt.slot is here.booted
+        """Tell whether what was just booted is on trial, as far as the device still knows."""
+        with suppress(NotReadyError):
+            state = StateStore(self.configuration().state_dir).load().state
+            return isinstance(state, Activating | Trial | Committing) and state.attempt.slot is here.booted
+        return False
 
 
 class _UnhealthyJudge:
