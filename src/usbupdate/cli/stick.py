@@ -12,7 +12,6 @@ from usbupdate.cli import show
 from usbupdate.cli.arguments import AsJson, Repo, now
 from usbupdate.core.strictjson import Json
 from usbupdate.errors import UnusableValueError, UsbupdateError
-from usbupdate.medium import DirectoryMedium
 from usbupdate.packager import inspection, stick
 from usbupdate.packager.office import Office
 from usbupdate.packager.stick import MARGIN_DAYS, Plan, Watch, Wishes
@@ -54,7 +53,7 @@ def inspect(
 ) -> None:
     """Read and verify every byte of a stick, and say what is on it and until when it is good."""
     with show.progress("reading", 0) as read:
-        found = inspection.inspect(DirectoryMedium(mount), root, now(), read)
+        found = inspection.inspect(inspection.opened(mount), root, now(), read)
     show.result(show.inspection_table(found), show.inspection_lines(found), as_json=as_json)
     stick.require_alive(found.first_to_end, found.expires[found.first_to_end], now(), margin)
 

@@ -9,6 +9,7 @@ from usbupdate.core import layout
 from usbupdate.core.rootrules import SIZE_MAX, read_document
 from usbupdate.core.timefloor import format_time
 from usbupdate.errors import ForeignStickError, UnusableFileError
+from usbupdate.medium import DirectoryMedium
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.verification import verify
 
@@ -38,6 +39,17 @@ class Inspection:
     def first_to_end(self) -> Role:
         """The role that ends first, and the stick with it."""
         return min(self.expires, key=lambda role: self.expires[role])
+
+
+def opened(mount: Path) -> DirectoryMedium:
+    """Return the reader of a stick that is mounted at, or was copied to, a folder.
+
+    Raises:
+        UnusableFileError: there is no such folder.
+    """
+    if not mount.is_dir():
+        raise UnusableFileError(path=str(mount), problem="it is not the folder of a mounted stick")
+    return DirectoryMedium(mount)
 
 
 def inspect(

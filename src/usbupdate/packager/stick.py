@@ -36,6 +36,7 @@ from usbupdate.errors import (
 )
 from usbupdate.medium import DirectoryMedium
 from usbupdate.packager import bundle, readme, signing
+from usbupdate.packager.inspection import opened
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.pack import payload_file
 from usbupdate.packager.verification import CheckedStick, verify
@@ -219,8 +220,7 @@ def _at(mount: Path, path: MediumPath) -> Path:
 
 
 def _require_usable(mount: Path) -> None:
-    if not mount.is_dir():
-        raise UnusableFileError(path=str(mount), problem="it is not the folder of a mounted stick")
+    opened(mount)
     # A link in place of one of our folders would lead the writing somewhere else.
     for path in ((layout.TOP,), layout.METADATA, layout.TARGETS, layout.PAYLOAD):
         folder = _at(mount, path)
