@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from usbupdate.cli.main import app
 from usbupdate.errors import ExitCode
 
+RIGHT, WRONG = "open sesame", "wrong"
 MADE = ("--name", "gw", "--version", "1.0", "--compatible", "acme,gw-100", "--repo", "repo")
 
 
@@ -126,12 +127,12 @@ def test_keys_change_hands_and_old_sticks_go_on_being_readable() -> None:
 
 
 def test_a_protected_key_takes_its_passphrase_from_a_file_or_the_environment() -> None:
-    Path("secret").write_text("open sesame\n", encoding="utf-8")
+    Path("secret").write_text(f"{RIGHT}\n", encoding="utf-8")
     usbupdate("key", "create", "alice.pem", "--passphrase-file", "secret")
     assert b"ENCRYPTED" in Path("alice.pem").read_bytes()
     usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub", "--passphrase-file", "secret")
-    usbupdate("repo", "sign", "repo", "--key", "alice.pem", passphrase="wrong", code=ExitCode.KEY)
-    said = usbupdate("repo", "sign", "repo", "--key", "alice.pem", passphrase="open sesame", code=0)
+    usbupdate("repo", "sign", "repo", "--key", "alice.pem", passphrase=WRONG, code=ExitCode.KEY)
+    said = usbupdate("repo", "sign", "repo", "--key", "alice.pem", passphrase=RIGHT, code=0)
     assert "sticks can be written" in said.out
 
 
