@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
 from usbupdate.core.fit import require_fits
+from usbupdate.core.layout import TARGETS
 from usbupdate.core.policy import Insertion, Offer, Recipient, choose
 from usbupdate.core.receipt import BundleRef, Event, MediumFacts, Problem, TrustFacts
 from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready, Trial
 from usbupdate.device.health import Gate as GateAnswer
 from usbupdate.device.health import ask_gates
+from usbupdate.device.installation import StickInstallation
 from usbupdate.device.machine import GATES_LIMIT_S, Machine
 from usbupdate.device.media import Medium, opened
 from usbupdate.device.obligations import Obligations, Ports, Rest
@@ -38,21 +40,18 @@ from usbupdate.errors import (
     NothingInstalledError,
     NothingOnTrialError,
     NotReadyError,
+    OlderStickError,
     TriedBeforeError,
     UpdateUnderWayError,
     UsbupdateError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from usbupdate.core.receipt import Draft, Traffic
+    from usbupdate.core.receipt import Draft
     from usbupdate.core.trust import Trusted
-    from usbupdate.core.words import SlotClass
-    from usbupdate.device.installer import Advance, Progress
-    from usbupdate.device.obligations import Progressed
-    from usbupdate.device.ports import SlotImage
+    from usbupdate.device.installer import Advance
 
 
 class Agent:
@@ -198,7 +197,7 @@ class Agent:
                 return
             trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)
             self._remember(trusted)
-            offer = self._choose(self._machine.read_offers(trusted, medium.reader), insertion)
+            offer = self._choose(self._offers(trusted, medium), insertion)
             if offer is None:
                 return
             slot = self.obligations.boot.slot.other
@@ -210,7 +209,7 @@ class Agent:
                     stack.callback(image.close)
                 self._machine.verify(offer.manifest, medium.reader, images, self._progress)
                 attempt = self._attempt(offer, trust, facts, insertion)
-                installation = _Installation(self._machine, offer, medium, images, self._progress)
+                installation = StickInstallation(self._machine, offer.manifest, medium.reader, images, self._progress)
                 failure = self.obligations.install(attempt, installation)
         except UsbupdateError as error:
             if not (insertion is Insertion.FOUND and isinstance(error, TriedBeforeError)):
@@ -234,6 +233,13 @@ class Agent:
     def _remember(self, trusted: Trusted) -> None:
         root = KnownRoot(trusted.root_version, trusted.root_sha256)
         self.obligations.change(replace(self.obligations.record, root=root, time_floor=trusted.floor))
+
+    def _offers(self, trusted: Trusted, medium: Medium) -> list[Offer]:
+        offers = self._machine.read_offers(trusted, medium.reader)
+        # Names alone prove nothing; they only tell a stick whose bundles are withdrawn from one that never brought any.
+        if not offers and trusted.newer_than_medium and medium.reader.names(TARGETS):
+            raise OlderStickError(newer=trusted.newer_than_medium)
+        return offers
 
     def _choose(self, offers: list[Offer], insertion: Insertion) -> Offer | None:
         record = self.obligations.record
@@ -292,7 +298,7 @@ class Agent:
         signal, why = self._answer(error)
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
-                self._machine.export(medium, self.obligations.record, signal, why)
+                self._machine.export(medium, self.obligations, signal, why)
             except (MediumError, LedgerError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
                 why = why or str(problem)
@@ -325,49 +331,6 @@ class Agent:
                 blank, event=Event.LOG_EXPORT_CHANGED, problem=Problem(says, f"Writing the log to sticks is {says}.")
             )
             self.obligations.append(replace(record, exports_logs=not record.exports_logs), draft)
-
-
-class _Installation:
-    """The installation of one offer from one stick. Implements `device.obligations.Installation`."""
-
-    def __init__(
-        self,
-        machine: Machine,
-        offer: Offer,
-        medium: Medium,
-        images: Mapping[SlotClass, SlotImage],
-        progress: Advance,
-    ) -> None:
-        self._machine = machine
-        self._offer = offer
-        self._medium = medium
-        self._images = images
-        self._progress = progress
-
-    def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
-        """Install; see `device.obligations.Installation`."""
-        progress: Progress = _InstallProgress(self._progress, progressed)
-        return self._machine.install(self._offer.manifest, self._medium.reader, self._images, progress)
-
-
-class _InstallProgress:
-    """Passes progress on, and the first chunk that was newly written to the lifecycle."""
-
-    def __init__(self, advance: Advance, progressed: Progressed) -> None:
-        self._advance = advance
-        self._progressed = progressed
-
-    def began(self, what: str) -> None:
-        """Pass it on."""
-        self._advance.began(what)
-
-    def advanced(self, done_bytes: int, total_bytes: int) -> None:
-        """Pass it on."""
-        self._advance.advanced(done_bytes, total_bytes)
-
-    def first_write(self) -> None:
-        """Remember that taking this installation up again is worth while."""
-        self._progressed()
 
 
 def _reference(offer: Offer) -> BundleRef:

@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.policy import Offer
     from usbupdate.core.receipt import Check, Draft, Event, Traffic
-    from usbupdate.core.record import DeviceRecord
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import ReceiptId, SlotClass
     from usbupdate.device import ports
     from usbupdate.device.installer import Advance, Progress
     from usbupdate.device.media import Medium
     from usbupdate.device.obligations import Gate as RebootGate
-    from usbupdate.device.obligations import Judge
+    from usbupdate.device.obligations import Judge, Obligations
     from usbupdate.device.ports import BootLoader, Clock, Rebooter, SlotImage, Slots
     from usbupdate.device.signals import Announcer, Signal
     from usbupdate.device.statestore import StateStore
@@ -101,7 +100,7 @@ class Machine:
 
         return install(manifest, medium, images, progress=progress)
 
-    def export(self, medium: Medium, record: DeviceRecord, signal: Signal, why: str) -> None:
+    def export(self, medium: Medium, obligations: Obligations, signal: Signal, why: str) -> None:
         """Bring the receipts that the stick lacks onto it; see `device.logexport`."""
         from usbupdate.device.logexport import export_log  # noqa: PLC0415 - needs cryptography
         from usbupdate.device.summary import Situation  # noqa: PLC0415 - the same
@@ -110,9 +109,9 @@ class Machine:
             return
         situation = Situation(
             compatible=self.configuration.compatible,
-            booted=self.loader.booted(),
-            version=record.committed.version,
-            sequence=record.committed.sequence,
+            booted=obligations.boot.slot,
+            version=obligations.record.committed.version,
+            sequence=obligations.record.committed.sequence,
             signal=signal,
             why=why,
         )

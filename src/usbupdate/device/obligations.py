@@ -27,7 +27,17 @@ from usbupdate.core.record import (
     Recording,
     Trial,
 )
-from usbupdate.errors import BootLoaderError, LedgerError, MediumError, NotReadyError, RejectedError, UsbupdateError
+from usbupdate.errors import (
+    BootLoaderError,
+    ContentsDifferError,
+    FrameBrokenError,
+    ImageDiffersError,
+    LedgerError,
+    MediumError,
+    NotReadyError,
+    RejectedError,
+    UsbupdateError,
+)
 
 if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
@@ -315,5 +325,10 @@ def problem_of(error: UsbupdateError) -> Problem:
 
 
 def fault_of(error: UsbupdateError) -> Event:
-    """Return the outcome of an install that an error ended: the stick's fault can be tried again, the slot's cannot."""
+    """Return the outcome of an install that an error ended: the stick's fault can be tried again, the slot's cannot.
+
+    A release that was packed wrongly and signed all the same is no fault of the stick: trying again is of no use.
+    """
+    if isinstance(error, ImageDiffersError | ContentsDifferError | FrameBrokenError):
+        return Event.FAILED
     return Event.INTERRUPTED if isinstance(error, MediumError | RejectedError) else Event.FAILED

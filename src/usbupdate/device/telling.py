@@ -6,7 +6,7 @@ Source: design, section 7.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.receipt import Event, Problem
 from usbupdate.core.record import Repeat
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from usbupdate.core.receipt import BundleRef, Draft, MediumFacts, TrustFacts
     from usbupdate.device.obligations import Drafts, Obligations
     from usbupdate.errors import UsbupdateError
+
+_REFUSALS: Final = frozenset({Event.REFUSED, Event.REJECTED, Event.POSTPONED})
+_REFUSALS_WAITING_MAX: Final = 100
+_REFUSALS_KEPT: Final = 50
 
 
 class Telling:
@@ -41,7 +45,8 @@ class Telling:
         if repeat is not None and _is_same(repeat.draft, draft):
             self._obligations.change(replace(record, repeat=Repeat(repeat.draft, repeat.count + 1)))
         else:
-            self._obligations.append(replace(record, repeat=Repeat(draft, 1)), *self._counted(repeat), draft)
+            waiting = _with_room(record.pending)
+            self._obligations.append(replace(record, pending=waiting, repeat=Repeat(draft, 1)), *self._counted(repeat), draft)
 
     def close_earlier_boot(self) -> None:
         """Record how often the last refusal of an earlier boot came again."""
@@ -54,6 +59,20 @@ class Telling:
             return []
         # The first one has its receipt; this one stands for the others.
         return [replace(repeat.draft, id=self._drafts.blank().id, count=repeat.count - 1)]
+
+
+def _with_room(pending: tuple[Draft, ...]) -> tuple[Draft, ...]:
+    """Return what waits for a ledger that takes nothing, with room for more: refusals are counted together, outcomes never.
+
+    A device whose ledger is broken or full must not be filled up by somebody who keeps inserting bad sticks.
+    """
+    refusals = [draft for draft in pending if draft.event in _REFUSALS]
+    if len(refusals) < _REFUSALS_WAITING_MAX:
+        return pending
+    last = refusals[-1]
+    counted = replace(last, count=sum(draft.count for draft in refusals[_REFUSALS_KEPT:]))
+    folded = {draft.id for draft in refusals[_REFUSALS_KEPT:]}
+    return (*(draft for draft in pending if draft.id not in folded), counted)
 
 
 def _event(error: UsbupdateError) -> Event:

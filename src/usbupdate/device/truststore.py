@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
 
 CURRENT: Final = "current"
+_FIRST: Final = "1"
 _TIMESTAMP: Final = "timestamp"
 _GENERATION: Final = re.compile(r"[1-9][0-9]{0,15}")
 
@@ -55,8 +56,11 @@ class TrustStore:
                 if trust.newest_stored_root(TrustFiles(current)).raw != root:
                     raise TrustExistsError(path=str(self._folder))
                 return
+            generation = self._folder / _FIRST
+            # A provisioning that was cut short leaves the first generation only. Whatever else is there once was trusted.
+            if any(path != generation for path in self._generations()) or (self._folder / CURRENT).is_symlink():
+                raise TrustExistsError(path=str(self._folder))
             self._sweep(None)
-            generation = self._folder / "1"
             durable.make_directory(generation)
             TrustFiles(generation).begin(document.version, root)
             durable.point(self._folder / CURRENT, generation.name)
@@ -118,11 +122,14 @@ class TrustStore:
 
     def _sweep(self, current: Path | None) -> None:
         """Remove every generation but the current one: what an earlier refresh left behind, or has just replaced."""
+        for generation in self._generations():
+            if generation != current:
+                durable.remove_tree(generation)
+
+    def _generations(self) -> list[Path]:
         if not self._folder.is_dir():
-            return
-        for entry in self._folder.iterdir():
-            if _GENERATION.fullmatch(entry.name) and entry != current:
-                durable.remove_tree(entry)
+            return []
+        return [entry for entry in self._folder.iterdir() if _GENERATION.fullmatch(entry.name)]
 
     def _current(self) -> Path | None:
         link = self._folder / CURRENT
