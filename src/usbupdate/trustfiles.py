@@ -61,7 +61,7 @@ class TrustFiles:
         return (_read(self.path / _ORIGIN) or b"").decode("utf-8", errors="replace")
 
     def save_origin(self, origin: str) -> None:
-        """Remember what the stick that brought the newest metadata is called; the name is the stick's own, so it is cut short."""
+        """Remember what the stick that brought the newest metadata is called; the name is its own and cut short."""
         printable = "".join(char for char in origin[:_ORIGIN_MAX] if char.isprintable())
         durable.save(self.path / _ORIGIN, printable.encode("utf-8", errors="replace"))
 

@@ -69,6 +69,23 @@ def test_provisioning_again_changes_nothing_and_never_to_another_root(store: Tru
     assert store.newest_root()[0] == 1
 
 
+@pytest.mark.parametrize("damage", ["link gone", "link dangling"])
+def test_damaged_store_is_not_provisioned_over(
+    damage: str, store: TrustStore, folder: Path, office: Office, mount: Path, medium: DirectoryMedium
+) -> None:
+    # What was revoked would be trusted again.
+    office.write(mount)
+    store.refresh(medium, CLOCK, office.first_root)
+    (folder / "current").unlink()
+    if damage == "link dangling":
+        (folder / "2").rename(folder / "away")
+        (folder / "current").symlink_to("2")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(TrustExistsError):
+        store.provision(office.first_root)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_store_is_provisioned_with_a_root_only(folder: Path) -> None:
     with pytest.raises(ConfiguredRootError):
         TrustStore(folder).provision(b"{}")
