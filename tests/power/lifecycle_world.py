@@ -135,7 +135,8 @@ def installed(slot: Slot, release: int) -> Installed:
 
 def offer(release: int) -> Offer:
     artifact = Artifact(ROOTFS, image(release), 1 << 18, Blob(Digest("1" * 64), 1), ())
-    manifest = Manifest(BundleName("gw"), f"1.{release}", release, (RECIPIENT.compatible,), Kind.FEATURE, MOMENT.wall, (artifact,))
+    compatible = (RECIPIENT.compatible,)
+    manifest = Manifest(BundleName("gw"), f"1.{release}", release, compatible, Kind.FEATURE, MOMENT.wall, (artifact,))
     return Offer(manifest, Digest(f"{release + 1000:064x}"))
 
 

@@ -162,9 +162,9 @@ class DeviceRecord:
     """Everything in `state.json`.
 
     `committed` is what the device is meant to run. `whole` holds each slot believed whole and never condemned. `floor` is the
-    highest sequence ever committed. `pending` are receipts that the ledger could not take. `outcomes` is by manifest digest, the
-    oldest first. `exports_logs` is what the owner allowed when that was last recorded. `time_floor` is that of the last refresh,
-    for telling time at a boot that does not look at trust.
+    highest sequence ever committed. `pending` are receipts that the ledger could not take. `outcomes` is by manifest digest,
+    the oldest first. `exports_logs` is what the owner allowed when that was last recorded. `time_floor` is that of the last
+    refresh, for telling time at a boot that does not look at trust.
     """
 
     committed: Installed

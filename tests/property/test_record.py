@@ -1,0 +1,119 @@
+"""The state file: what is saved is read back equal, and nothing else is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.property import corruption
+from tests.property.test_statement import DIGESTS, DRAFTS, NUMBERS
+from usbupdate.core import recordform
+from usbupdate.core.manifest import IMAGE_SIZE_MAX, Blob
+from usbupdate.core.receipt import BundleRef, Event
+from usbupdate.core.record import (
+    FORMAT,
+    Activating,
+    Attempt,
+    BundleOutcome,
+    Committing,
+    Condemning,
+    DeviceRecord,
+    Idle,
+    Installed,
+    Installing,
+    KnownRoot,
+    Leaving,
+    Ready,
+    Recording,
+    Repeat,
+    Trial,
+)
+from usbupdate.core.words import BootId, BundleName, Digest, Slot, SlotClass
+from usbupdate.errors import MalformedError, NewerFormatError
+
+if TYPE_CHECKING:
+    from tests.property.corruption import Place
+    from usbupdate.core.receipt import Draft
+
+COUNTS = st.integers(0, 1 << 31)
+TRIES = st.integers(1, 1 << 31)
+BOOT_IDS = st.from_regex(r"[0-9a-f-]{1,64}", fullmatch=True).map(BootId)
+IMAGES = st.dictionaries(
+    st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True).map(SlotClass),
+    st.builds(Blob, DIGESTS, st.integers(1, IMAGE_SIZE_MAX)),
+    max_size=3,
+)
+INSTALLED = st.builds(
+    Installed, st.sampled_from(Slot), st.from_regex(r"([A-Za-z0-9][A-Za-z0-9.+~_-]{0,63})?", fullmatch=True), NUMBERS, IMAGES
+)
+
+
+def _with_bundle(draft: Draft) -> Draft:
+    return replace(draft, bundle=draft.bundle or BundleRef(BundleName("gw"), Digest("0" * 64)))
+
+
+ATTEMPTS = st.builds(Attempt, INSTALLED, DRAFTS.map(_with_bundle), COUNTS)
+STATES = st.one_of(
+    st.builds(Idle, st.booleans()),
+    st.builds(Installing, ATTEMPTS),
+    st.builds(Ready, ATTEMPTS),
+    st.builds(Activating, ATTEMPTS, BOOT_IDS, TRIES),
+    st.builds(Trial, ATTEMPTS, BOOT_IDS),
+    st.builds(Committing, ATTEMPTS),
+    st.builds(Condemning, ATTEMPTS, COUNTS),
+    st.builds(Recording, DRAFTS),
+    st.builds(Leaving, BOOT_IDS, TRIES),
+)
+RECORDS = st.builds(
+    DeviceRecord,
+    committed=INSTALLED,
+    whole=st.lists(INSTALLED, max_size=2, unique_by=lambda each: each.slot).map(lambda each: {one.slot: one for one in each}),
+    floor=NUMBERS,
+    root=st.builds(KnownRoot, st.integers(1, 1000), DIGESTS),
+    state=STATES,
+    pending=st.lists(DRAFTS, max_size=2).map(tuple),
+    outcomes=st.dictionaries(
+        DIGESTS, st.builds(BundleOutcome, st.sampled_from(Event), TRIES, st.booleans(), COUNTS), max_size=3
+    ),
+    repeat=st.none() | st.builds(Repeat, DRAFTS, TRIES),
+    exports_logs=st.booleans(),
+    time_floor=st.just("2026-11-01T10:00:00Z"),
+)
+
+
+@given(RECORDS)
+def test_round_trip(record: DeviceRecord) -> None:
+    raw = recordform.encode(record)
+    again = recordform.decode(raw)
+    assert again == record
+    assert recordform.encode(again) == raw
+    assert list(again.outcomes) == list(record.outcomes), "the oldest outcome is forgotten first"
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_malformed(raw: bytes) -> None:
+    with pytest.raises(MalformedError):
+        recordform.decode(raw)
+
+
+@given(RECORDS, st.data())
+def test_a_field_that_is_missing_is_never_made_up(record: DeviceRecord, data: st.DataObject) -> None:
+    document = json.loads(recordform.encode(record))
+    place: Place = data.draw(st.sampled_from(corruption.fields(document)))
+    with contextlib.suppress(MalformedError):
+        # A key less in a map of images is another record; everything else is refused.
+        assert recordform.decode(corruption.raw(corruption.without(document, place))) != record
+        assert "images" in place or place[-1] == "repeat"
+
+
+@given(RECORDS)
+def test_a_later_format_stops_the_agent_and_is_no_corruption(record: DeviceRecord) -> None:
+    document = {**json.loads(recordform.encode(record)), "format": FORMAT + 1, "later": "unknown"}
+    with pytest.raises(NewerFormatError):
+        recordform.decode(corruption.raw(document))
