@@ -149,6 +149,15 @@ def test_withdrawing_and_refreshing_are_on_the_next_stick() -> None:
     assert "no bundle" in usbupdate("stick", "inspect", "stick2").out
 
 
+def test_an_image_for_a_duplicator_is_made_in_place_of_a_stick() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+    said = usbupdate("stick", "write", "repo", "--image", "stick.img", "--json").json()
+    assert said["sticks"] == [{"mount": "stick.img", "written": True, "error": None}]
+    assert Path("stick.img").stat().st_size % 512 == 0
+    usbupdate("stick", "write", "repo", "stick1", "--image", "stick.img", code=ExitCode.INPUT)
+
+
 def test_a_damaged_stick_is_rejected_with_a_sentence() -> None:
     usbupdate("repo", "init", "repo")
     usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")

@@ -13,6 +13,7 @@ from usbupdate.cli.arguments import AsJson, Repo, now
 from usbupdate.core.strictjson import Json
 from usbupdate.errors import UnusableValueError, UsbupdateError
 from usbupdate.packager import inspection, stick
+from usbupdate.packager.duplicate import write_image
 from usbupdate.packager.office import Office
 from usbupdate.packager.stick import MARGIN_DAYS, Plan, Watch, Wishes
 from usbupdate.packager.verification import CheckedStick
@@ -39,8 +40,9 @@ def write(
     """Write sticks, then read everything back and verify it as a device would."""
     places = _places(mounts, image)
     plan = stick.plan(Office.open(repo), now(), Wishes(tuple(bundle or ()), log_only, margin))
-    with show.progress("writing and reading back", 2 * plan.size * len(places)) as advance:
-        results = stick.write_all(plan, places, Watch(advance, advance))
+    with show.progress("writing and reading back", 2 * plan.size * max(1, len(places))) as advance:
+        watch = Watch(advance, advance)
+        results = stick.write_all(plan, places, watch) if image is None else ((image, write_image(plan, image, watch)),)
     _tell(plan, results, as_json=as_json)
 
 
@@ -59,12 +61,9 @@ def inspect(
 
 
 def _places(mounts: list[Path] | None, image: Path | None) -> list[Path]:
-    if image is not None:
-        problem = "images for duplicators are not made yet; write one stick and copy that"
-        raise UnusableValueError(what="--image", value=str(image), problem=problem)
-    if not mounts:
-        raise UnusableValueError(what="MOUNT", value="", problem="no stick is named")
-    return mounts
+    if bool(mounts) == (image is not None):
+        raise UnusableValueError(what="MOUNT", value="", problem="give either mounted sticks or --image FILE")
+    return mounts or []
 
 
 def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateError]], *, as_json: bool) -> None:

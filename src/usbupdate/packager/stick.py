@@ -276,27 +276,31 @@ def _write(item: Item, mount: Path, progress: Callable[[int], None]) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     with durable.Growing(path.with_name(path.name + layout.PART_SUFFIX)) as growing:
-        whole = hashlib.sha256()
-        for piece in _pieces(item):
+        for piece in read_pieces(item):
             growing.write(piece)
-            whole.update(piece)
             progress(len(piece))
-        # What the repository has lost must not look like a fault of the stick.
-        if item.digest is not None and whole.hexdigest() != item.digest:
-            raise OfficeFileError(path=str(item.source), problem="its contents have changed")
         growing.become(path)
 
 
-def _pieces(item: Item) -> Iterator[bytes]:
+def read_pieces(item: Item) -> Iterator[bytes]:
+    """Yield the bytes of one file of a stick, which are those of the plan once the last piece was asked for.
+
+    Raises:
+        OfficeFileError: the repository has lost them, which must not look like a fault of the stick.
+    """
     if item.source is None:
         yield item.contents
         return
+    whole = hashlib.sha256()
     try:
         with item.source.open("rb") as source:
             while piece := source.read(_PIECE):
+                whole.update(piece)
                 yield piece
     except OSError as error:
         raise OfficeFileError(path=str(item.source), problem=error.strerror or "it cannot be read") from error
+    if whole.hexdigest() != item.digest:
+        raise OfficeFileError(path=str(item.source), problem="its contents have changed")
 
 
 def _unused(mount: Path, wanted: set[MediumPath]) -> Iterator[Path]:
