@@ -192,7 +192,7 @@ class Agent:
         offer: Offer | None = None
         try:
             self._require_ready(insertion)
-            trusted = self._machine.refresh(medium.reader)
+            trusted = self._machine.refresh(medium, self.obligations.record.root)
             if trusted is None:
                 return
             trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)

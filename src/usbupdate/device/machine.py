@@ -14,7 +14,7 @@ from usbupdate.device.configuration import ClockTrust, Configuration, RebootPoli
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates, run_checks
 from usbupdate.device.ledger import Ledger
-from usbupdate.errors import ConfiguredRootError, ForeignStickError, LedgerError, NotReadyError
+from usbupdate.errors import ConfiguredRootError, ForeignStickError, LedgerError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.policy import Offer
     from usbupdate.core.receipt import Check, Draft, Event, Traffic
+    from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import ReceiptId, SlotClass
     from usbupdate.device import ports
@@ -56,27 +57,37 @@ class Machine:
     rebooter: Rebooter
     announcer: Announcer
 
-    def refresh(self, medium: MediumReader) -> Trusted | None:
+    def refresh(self, medium: Medium, known: KnownRoot) -> Trusted | None:
         """Return what is trusted after looking at a stick's metadata, or None for a stick that is for receipts only.
+
+        Args:
+            medium: the stick.
+            known: the newest root that the state remembers; a trust store that knows less was tampered with or restored.
 
         Raises:
             ForeignStickError: the stick is none of ours.
             RejectedError: it is, and something on it is not what was signed.
             NotReadyError: the device's own trust cannot be used.
         """
-        if TOP not in medium.names(()):
-            raise ForeignStickError
-        require_no_folding_names(medium)
-        inside = set(medium.names((TOP,)))
-        if METADATA[-1] not in inside and inside <= _NOT_FOR_DEVICES:
-            return None
         from usbupdate.device.truststore import TrustStore  # noqa: PLC0415 - needs tuf
 
+        reader = medium.reader
+        if TOP not in reader.names(()):
+            raise ForeignStickError
+        require_no_folding_names(reader)
+        inside = set(reader.names((TOP,)))
+        if METADATA[-1] not in inside and inside <= _NOT_FOR_DEVICES:
+            return None
         try:
             configured_root = self.configuration.root.read_bytes()
         except OSError as error:
             raise ConfiguredRootError(problem=error.strerror or "it cannot be read") from error
-        return TrustStore(self.configuration.state_dir / TRUST_FOLDER).refresh(medium, self.drafts.reading(), configured_root)
+        store = TrustStore(self.configuration.state_dir / TRUST_FOLDER)
+        version, digest = store.newest_root()
+        if version < known.version or (version == known.version and digest != known.sha256):
+            raise StoredTrustError(name="root", problem=f"it is not the version {known.version} that the state remembers")
+        facts = medium.facts()
+        return store.refresh(reader, self.drafts.reading(), configured_root, origin=facts.label or facts.serial)
 
     def read_offers(self, trusted: Trusted, medium: MediumReader) -> list[Offer]:
         """Return what the stick offers; see `device.offers`."""
