@@ -17,14 +17,15 @@ from usbupdate.errors import (
     UnusableFileError,
 )
 from usbupdate.packager import fat
-from usbupdate.packager.stick import Watch, read_pieces
+from usbupdate.packager.contents import read_pieces
+from usbupdate.packager.stick import Watch
 from usbupdate.packager.verification import CheckedStick, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from usbupdate.packager.contents import Plan
     from usbupdate.packager.fat import Volume
-    from usbupdate.packager.stick import Plan
 
 SPARE: Final = 64 << 20
 """Room in bytes for the logs of many devices."""

@@ -16,17 +16,12 @@ import hashlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
 from usbupdate.core import layout
-from usbupdate.core.timefloor import format_time, parse_time
 from usbupdate.errors import (
-    ExpiresSoonError,
     FileDigestError,
-    NotSignedError,
-    OfficeFileError,
     RejectedError,
     StickDidNotKeepError,
     StickFullError,
@@ -35,64 +30,20 @@ from usbupdate.errors import (
     UsbupdateError,
 )
 from usbupdate.medium import DirectoryMedium
-from usbupdate.packager import bundle, readme, signing
+from usbupdate.packager.contents import MARGIN_DAYS, PIECE, TIMESTAMP, Item, Plan, Wishes, plan, read_pieces, require_alive
 from usbupdate.packager.inspection import opened
-from usbupdate.packager.metadata import Role
-from usbupdate.packager.pack import payload_file
 from usbupdate.packager.verification import CheckedStick, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
     from pathlib import Path
 
     from usbupdate.core.layout import MediumPath
-    from usbupdate.core.words import Digest
-    from usbupdate.packager.bundle import Bundle
-    from usbupdate.packager.office import Office
 
-MARGIN_DAYS: Final = 14
+__all__ = ["MARGIN_DAYS", "Item", "Plan", "Watch", "Wishes", "plan", "require_alive", "write", "write_all"]
+
 _CLUSTER: Final = 32 << 10
 """FAT32 gives files room in pieces of up to this many bytes."""
-_PIECE: Final = 1 << 20
-_TIMESTAMP: Final = layout.metadata_path(Role.TIMESTAMP, None)
-_LOGS: Final = layout.LOGS[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One file of a stick: where it goes, its size, and where its bytes come from; `digest` is None for small text."""
-
-    path: MediumPath
-    size: int
-    digest: Digest | None = None
-    source: Path | None = None
-    contents: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What sticks written now hold; `items` in the order of writing, the timestamp last. `expires` is their earliest end."""
-
-    items: tuple[Item, ...]
-    bundles: tuple[Bundle, ...]
-    root: bytes
-    expires: str
-    now: datetime
-
-    @property
-    def size(self) -> int:
-        """The bytes of all files together."""
-        return sum(item.size for item in self.items)
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """Which bundles (none named: the newest of each name), or none at all for a stick that only carries logs."""
-
-    bundles: Sequence[str] = ()
-    log_only: bool = False
-    margin_days: int = MARGIN_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +52,6 @@ class Watch:
 
     written: Callable[[int], None] = field(default=lambda _: None)
     read: Callable[[int], None] = field(default=lambda _: None)
-
-
-def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
-    """Return what sticks written now would hold.
-
-    Raises:
-        NotSignedError: something is not signed by enough people.
-        ExpiresSoonError: such a stick would live shorter than the margin.
-        NoSuchBundleError: a bundle that is named is not offered.
-    """
-    wishes = wishes or Wishes()
-    if waiting := [each for each in signing.missing(office.metadata) if not _may_wait(office, each.role)]:
-        raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in waiting))
-    expires = _require_margin(office, now, wishes.margin_days)
-    bundles = () if wishes.log_only else bundle.chosen(office, wishes.bundles)
-    text = readme.text(bundles, expires).encode()
-    items = [*_payload(office, bundles), *_manifests(office, bundles), Item(layout.READ_ME, len(text), contents=text)]
-    items += _metadata(office)
-    first_root = office.metadata.version(Role.ROOT, 1).read_bytes()
-    return Plan(tuple(items), bundles, first_root, expires, now)
 
 
 def write(what: Plan, mount: Path, watch: Watch | None = None) -> CheckedStick:
@@ -136,10 +67,10 @@ def write(what: Plan, mount: Path, watch: Watch | None = None) -> CheckedStick:
     _require_usable(mount)
     wanted = {item.path for item in what.items}
     try:
-        todo = [item for item in what.items if item.path == _TIMESTAMP or not _holds(mount, item)]
+        todo = [item for item in what.items if item.path == TIMESTAMP or not _holds(mount, item)]
         if not _fits_beside(mount, todo, wanted):
             # From here on, and until the end, there is nothing that a device would take.
-            durable.remove(_at(mount, _TIMESTAMP))
+            durable.remove(_at(mount, TIMESTAMP))
             _remove_unused(mount, wanted)
         for item in todo:
             _write(item, mount, watch.written)
@@ -164,57 +95,6 @@ def write_all(
         return tuple(zip(mounts, pool.map(attempt, mounts), strict=True))
 
 
-def _may_wait(office: Office, role: Role) -> bool:
-    # A root that is being discussed changes nothing about the present one, under which sticks go on being made.
-    return role is Role.ROOT and office.metadata.root() is not None
-
-
-def _require_margin(office: Office, now: datetime, margin_days: int) -> str:
-    """Return when a stick written now ends, which is far enough away."""
-    folder = office.metadata
-    found = [each for each in (folder.root(), folder.targets(), folder.snapshot(), folder.timestamp()) if each is not None]
-    first = min(found, key=lambda each: each.signed.expires)
-    require_alive(first.signed.type, format_time(first.signed.expires), now, margin_days)
-    return format_time(first.signed.expires)
-
-
-def require_alive(role: str, expires: str, now: datetime, margin_days: int) -> None:
-    """Refuse what ends within the margin.
-
-    Raises:
-        ExpiresSoonError: it does.
-    """
-    if parse_time(expires) - now < timedelta(days=margin_days):
-        raise ExpiresSoonError(role=role, expires=expires, margin_days=margin_days)
-
-
-def _payload(office: Office, bundles: Sequence[Bundle]) -> list[Item]:
-    # By digest: bundles that share payload share the file.
-    files = {blob.sha256: blob for each in bundles for blob in each.payload}
-    return [
-        Item(layout.payload_path(digest), blob.size, digest, payload_file(office.payload, digest))
-        for digest, blob in files.items()
-    ]
-
-
-def _manifests(office: Office, bundles: Sequence[Bundle]) -> Iterator[Item]:
-    for each in bundles:
-        source = office.manifests / f"{each.sha256}.{each.target}"
-        yield Item(layout.target_path(each.sha256, each.target), source.stat().st_size, each.sha256, source)
-
-
-def _metadata(office: Office) -> Iterator[Item]:
-    """Yield every root, and of the other roles the version that the timestamp leads to; the timestamp last."""
-    folder = office.metadata
-    numbered = [(Role.ROOT, number) for number in folder.versions(Role.ROOT)]
-    numbered += [(role, folder.versions(role)[-1]) for role in (Role.TARGETS, Role.SNAPSHOT)]
-    for role, number in numbered:
-        raw = folder.version(role, number).read_bytes()
-        yield Item(layout.metadata_path(role, number), len(raw), contents=raw)
-    raw = (folder.published / _TIMESTAMP[-1]).read_bytes()
-    yield Item(_TIMESTAMP, len(raw), contents=raw)
-
-
 def _at(mount: Path, path: MediumPath) -> Path:
     return mount.joinpath(*path)
 
@@ -237,8 +117,8 @@ def _holds(mount: Path, item: Item) -> bool:
         if item.digest is None:
             return medium.read(item.path, item.size) == item.contents
         whole = hashlib.sha256()
-        for offset in range(0, item.size, _PIECE):
-            whole.update(medium.read_at(item.path, offset, min(_PIECE, item.size - offset)))
+        for offset in range(0, item.size, PIECE):
+            whole.update(medium.read_at(item.path, offset, min(PIECE, item.size - offset)))
     except UsbupdateError:
         # Missing, unreadable or something else: it is written.
         return False
@@ -280,27 +160,6 @@ def _write(item: Item, mount: Path, progress: Callable[[int], None]) -> None:
             growing.write(piece)
             progress(len(piece))
         growing.become(path)
-
-
-def read_pieces(item: Item) -> Iterator[bytes]:
-    """Yield the bytes of one file of a stick, which are those of the plan once the last piece was asked for.
-
-    Raises:
-        OfficeFileError: the repository has lost them, which must not look like a fault of the stick.
-    """
-    if item.source is None:
-        yield item.contents
-        return
-    whole = hashlib.sha256()
-    try:
-        with item.source.open("rb") as source:
-            while piece := source.read(_PIECE):
-                whole.update(piece)
-                yield piece
-    except OSError as error:
-        raise OfficeFileError(path=str(item.source), problem=error.strerror or "it cannot be read") from error
-    if whole.hexdigest() != item.digest:
-        raise OfficeFileError(path=str(item.source), problem="its contents have changed")
 
 
 def _unused(mount: Path, wanted: set[MediumPath]) -> Iterator[Path]:
