@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tests.power.boot_loader_models import Memory
     from usbupdate.core.lifecycle import Tried
-    from usbupdate.device.obligations import Progressed
+    from usbupdate.device.ports import Progressed
 
 ROOTFS: Final = SlotClass("rootfs")
 CHUNKS: Final = 2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DeviceDrafts:
-    """Makes drafts. Implements `device.obligations.Drafts`.
+    """Makes drafts. Implements `device.ports.Drafts`.
 
     Args:
         clock: the device's clock.
@@ -34,11 +34,11 @@ class DeviceDrafts:
         self._operator = operator
 
     def blank(self) -> Draft:
-        """Return a draft with an id of its own, at this moment; see `device.obligations.Drafts`."""
+        """Return a draft with an id of its own, at this moment; see `device.ports.Drafts`."""
         return Draft(ReceiptId(secrets.token_hex(16)), Event.REFUSED, self.moment(), operator=self._operator)
 
     def moment(self) -> Moment:
-        """Return this moment as this device tells time; see `device.obligations.Drafts`."""
+        """Return this moment as this device tells time; see `device.ports.Drafts`."""
         now, quality = trusted_now(self._floor(), self.reading())
         return moment_of(self._clock, quality, now)
 

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from usbupdate.core.words import SlotClass
     from usbupdate.device.installer import Advance, Progress
     from usbupdate.device.machine import Machine
-    from usbupdate.device.obligations import Progressed
-    from usbupdate.device.ports import SlotImage
+    from usbupdate.device.ports import Progressed, SlotImage
 
 
 class StickInstallation:
-    """The installation of one offer from one stick. Implements `device.obligations.Installation`."""
+    """The installation of one offer from one stick. Implements `device.ports.Installation`."""
 
     def __init__(
         self,
@@ -36,7 +35,7 @@ class StickInstallation:
         self._progress = progress
 
     def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
-        """Install; see `device.obligations.Installation`."""
+        """Install; see `device.ports.Installation`."""
         progress: Progress = _InstallProgress(self._progress, progressed)
         return self._machine.install(self._manifest, self._medium, self._images, progress)
 

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from usbupdate.device import ports
     from usbupdate.device.installer import Advance, Progress
     from usbupdate.device.media import Medium
-    from usbupdate.device.obligations import Gate as RebootGate
-    from usbupdate.device.obligations import Judge, Obligations
-    from usbupdate.device.ports import BootLoader, Clock, Rebooter, SlotImage, Slots
+    from usbupdate.device.obligations import Obligations
+    from usbupdate.device.ports import BootLoader, Clock, Judge, Rebooter, RebootGate, SlotImage, Slots
     from usbupdate.device.signals import Announcer, Signal
     from usbupdate.device.statestore import StateStore
 
@@ -173,25 +172,25 @@ def device_drafts(configuration: Configuration, clock: Clock, store: StateStore,
 
 
 class ConfiguredJudge:
-    """Runs the configured checks until a deadline counted from this boot's start. Implements `device.obligations.Judge`."""
+    """Runs the configured checks until a deadline counted from this boot's start. Implements `device.ports.Judge`."""
 
     def __init__(self, configuration: Configuration, clock: Clock) -> None:
         self._health = configuration.health
         self._clock = clock
 
     def judge(self) -> tuple[Check, ...]:
-        """Return every check's result; see `device.obligations.Judge`."""
+        """Return every check's result; see `device.ports.Judge`."""
         return run_checks(self._health.checks, limit_s=self._health.timeout_s - self._clock.monotonic_ms() / 1000)
 
 
 class ConfiguredGate:
-    """Asks the configured gates before a restart. Implements `device.obligations.Gate`."""
+    """Asks the configured gates before a restart. Implements `device.ports.RebootGate`."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
 
     def is_open(self) -> bool:
-        """Tell whether a restart is allowed now; see `device.obligations.Gate`."""
+        """Tell whether a restart is allowed now; see `device.ports.RebootGate`."""
         match self._configuration.reboot:
             case RebootPolicy.AUTOMATIC:
                 return True

@@ -56,7 +56,7 @@ class Medium(Protocol):
         """What reads the files on the stick."""
 
     def facts(self) -> MediumFacts:
-        """Return the hints for the receipt; see `ports.MediumIdentity`."""
+        """Return the hints for the receipt."""
 
     def writable(self) -> contextlib.AbstractContextManager[Path]:
         """Give the stick's top folder for the moment of writing the log; what was written is on the stick when it ends.

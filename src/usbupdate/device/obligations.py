@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
 from usbupdate.core.receipt import CheckResult, Draft, Event, Problem
@@ -41,8 +41,8 @@ from usbupdate.errors import (
 
 if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
-    from usbupdate.core.receipt import Check, Moment, Traffic
-    from usbupdate.device.ports import BootLoader, Ledger, Rebooter
+    from usbupdate.core.receipt import Moment
+    from usbupdate.device.ports import BootLoader, Drafts, Installation, Judge, Ledger, Rebooter, RebootGate, Store
 
 
 class Rest(Enum):
@@ -58,37 +58,6 @@ class Rest(Enum):
     """A restart was asked for."""
 
 
-class Store(Protocol):
-    """Where the record lives."""
-
-    def save(self, record: DeviceRecord) -> None:
-        """Replace the record durably and in one step."""
-
-
-class Judge(Protocol):
-    """Runs the checks of a trial."""
-
-    def judge(self) -> tuple[Check, ...]:
-        """Return every check's result; what fails or runs late is a result, not an exception."""
-
-
-class Gate(Protocol):
-    """Says whether the device may restart now."""
-
-    def is_open(self) -> bool:
-        """Tell whether a restart is allowed now."""
-
-
-class Drafts(Protocol):
-    """Makes what receipts begin with."""
-
-    def blank(self) -> Draft:
-        """Return a draft with an id of its own, at this moment."""
-
-    def moment(self) -> Moment:
-        """Return this moment as this device tells time."""
-
-
 @dataclass(slots=True)
 class Ports:
     """What the obligations need from the machine."""
@@ -97,23 +66,9 @@ class Ports:
     loader: BootLoader
     ledger: Ledger
     judge: Judge
-    reboot_gate: Gate
+    reboot_gate: RebootGate
     rebooter: Rebooter
     drafts: Drafts
-
-
-class Installation(Protocol):
-    """Writes and reads back the slot of one attempt."""
-
-    def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
-        """Install, and return what it moved; raises `SlotError`, or `MediumError` or `RejectedError` for the stick's fault."""
-
-
-class Progressed(Protocol):
-    """Called once, after the first chunk that was newly verified and written is durable."""
-
-    def __call__(self) -> None:
-        """Remember it."""
 
 
 class Obligations:

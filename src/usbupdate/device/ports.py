@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from usbupdate.core.lifecycle import Tried
-    from usbupdate.core.receipt import Draft, Event, MediumFacts
+    from usbupdate.core.receipt import Check, Draft, Event, Moment, Traffic
+    from usbupdate.core.record import Attempt, DeviceRecord
     from usbupdate.core.words import BootId, ReceiptId, Slot, SlotClass
 
 
@@ -119,8 +120,46 @@ class Rebooter(Protocol):
         """Ask for a restart at once; the call may return before the machine goes down."""
 
 
-class MediumIdentity(Protocol):
-    """What is known of the stick besides its files."""
+class Store(Protocol):
+    """Where the record lives."""
 
-    def facts(self) -> MediumFacts:
-        """Return the hints for the receipt."""
+    def save(self, record: DeviceRecord) -> None:
+        """Replace the record durably and in one step."""
+
+
+class Judge(Protocol):
+    """Runs the checks of a trial."""
+
+    def judge(self) -> tuple[Check, ...]:
+        """Return every check's result; what fails or runs late is a result, not an exception."""
+
+
+class RebootGate(Protocol):
+    """Says whether the device may restart now."""
+
+    def is_open(self) -> bool:
+        """Tell whether a restart is allowed now."""
+
+
+class Drafts(Protocol):
+    """Makes what receipts begin with."""
+
+    def blank(self) -> Draft:
+        """Return a draft with an id of its own, at this moment."""
+
+    def moment(self) -> Moment:
+        """Return this moment as this device tells time."""
+
+
+class Installation(Protocol):
+    """Writes and reads back the slot of one attempt."""
+
+    def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
+        """Install, and return what it moved; raises `SlotError`, or `MediumError` or `RejectedError` for the stick's fault."""
+
+
+class Progressed(Protocol):
+    """Called once, after the first chunk that was newly verified and written is durable."""
+
+    def __call__(self) -> None:
+        """Remember it."""

@@ -35,7 +35,7 @@ PROVISIONED_FILE: Final = "provisioned"
 
 
 class StateStore:
-    """The state of one device in its `state_dir`. Implements `device.obligations.Store`."""
+    """The state of one device in its `state_dir`. Implements `device.ports.Store`."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
@@ -71,7 +71,7 @@ class StateStore:
         return self._time_floor
 
     def save(self, record: DeviceRecord) -> None:
-        """Replace the record durably and in one step; see `device.obligations.Store`.
+        """Replace the record durably and in one step; see `device.ports.Store`.
 
         Raises:
             StoreFailedError: what was saved before is still there.

@@ -14,7 +14,8 @@ from usbupdate.errors import GatePostponedError, RejectedError
 
 if TYPE_CHECKING:
     from usbupdate.core.receipt import BundleRef, Draft, MediumFacts, TrustFacts
-    from usbupdate.device.obligations import Drafts, Obligations
+    from usbupdate.device.obligations import Obligations
+    from usbupdate.device.ports import Drafts
     from usbupdate.errors import UsbupdateError
 
 _REFUSALS: Final = frozenset({Event.REFUSED, Event.REJECTED, Event.POSTPONED})

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from usbupdate.core.strictjson import Json
     from usbupdate.device.installer import Advance
-    from usbupdate.device.obligations import Judge
+    from usbupdate.device.ports import Judge
 
 CONFIGURATION_FILE: Final = "device.toml"
 BOOT_LOADER_FILE: Final = "bootloader.json"
@@ -185,7 +185,7 @@ class Bench:
 
 
 class _UnhealthyJudge:
-    """A release whose own self-test fails. Implements `device.obligations.Judge`."""
+    """A release whose own self-test fails. Implements `device.ports.Judge`."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
