@@ -367,7 +367,7 @@ def _explore_boot(
     insertion: Insertion | None,
     waiting: deque[tuple[World, int, Insertion | None, bool]],
 ) -> None:
-    boot_id = _other_boot_id(world)
+    boot_id = other_boot_id(world)
     whole = Machine(world, scenario, slot, boot_id, None)
     rest = whole.run(insertion)
     findings.runs += 1
@@ -393,7 +393,7 @@ def _explore_boot(
         waiting.append((after, cuts + 1, None if scenario.is_pulled_at_cut else found, False))
 
 
-def _other_boot_id(world: World) -> BootId:
+def other_boot_id(world: World) -> BootId:
     """Return a boot id that the record does not know; two are enough, so that equal situations look equal."""
     match world.record.state:
         case Activating(_, boot_id, _) | Trial(_, boot_id) | Leaving(boot_id, _):
@@ -453,7 +453,7 @@ def _stays(machine: Machine, scenario: Scenario) -> Iterator[str]:
         if slot is None or slot is not machine.slot:
             yield from problems or [f"an ordinary power cycle changed the slot to {slot}"]
             return
-        cycle = Machine(world, scenario, slot, _other_boot_id(world), None)
+        cycle = Machine(world, scenario, slot, other_boot_id(world), None)
         if cycle.run(None) is not Rest.IDLE:
             yield "an ordinary power cycle left the device busy or degraded"
             return
@@ -470,9 +470,11 @@ def _keeps(memory: Memory) -> bool:
 def _good_bundle_goes_in(machine: Machine, scenario: Scenario) -> Iterator[str]:
     """Put the stick in again, with no further cut: a good bundle must be committed, whatever happened before."""
     world, slot = machine.world, machine.slot
-    insertion: Insertion | None = Insertion.NEW
+    last = world.record.outcomes.get(offer(OFFERED).manifest_sha256)
+    # After a failure of the slot only a person may try again.
+    insertion: Insertion | None = Insertion.PERSON if last is not None and last.event is Event.FAILED else Insertion.NEW
     for _ in range(BOOTS_TO_REST):
-        again = Machine(replace(world, stick=OFFERED), replace(scenario, cuts=0), slot, _other_boot_id(world), None)
+        again = Machine(replace(world, stick=OFFERED), replace(scenario, cuts=0), slot, other_boot_id(world), None)
         rest = again.run(insertion)
         world, insertion = again.world, Insertion.FOUND
         if rest is not Rest.REBOOTING:

@@ -8,6 +8,7 @@ Source: design, section 6.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, assert_never
@@ -242,6 +243,10 @@ class Obligations:
         self.change(lifecycle.leaving(self.record, self.boot, self._ports.drafts.blank()))
         if not isinstance(self.record.state, Leaving):
             return None
+        # A slot that must not run and can still be chosen is why the device is here; a boot loader may have come to its senses.
+        if lifecycle.may_condemn(self.record, self.boot.slot):
+            with suppress(BootLoaderError):
+                self._ports.loader.mark_bad(self.boot.slot)
         self._ports.rebooter.reboot()
         return Rest.REBOOTING
 
