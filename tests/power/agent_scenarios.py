@@ -1,0 +1,86 @@
+"""What is done to the simulated device while its power is cut, and how many cuts that was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from usbupdate.simulate.bench import Mishaps
+
+
+class Way(StrEnum):
+    """How it goes on after a cut."""
+
+    INSERT = "insert"
+    BOOT = "boot"
+
+
+class Release(StrEnum):
+    """How the release on a scenario's stick behaves."""
+
+    GOOD = "good"
+    PANICS = "panics"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is done, and cut."""
+
+    name: str
+    stick: str
+    release: Release = Release.GOOD
+    is_taken: bool = True
+    """Whether the stick brings something that this device takes."""
+    is_used: bool = False
+    """Whether the device has committed an update before, so that its other slot holds a whole older release."""
+    first: Way = Way.INSERT
+    is_stick_in: bool = False
+    """Whether the stick was put in, and done with, before."""
+    holds_older_log: bool = False
+    """Whether the stick has taken this device's log before, and less of it."""
+
+    @property
+    def mishaps(self) -> Mishaps:
+        return Mishaps(panic=self.release is Release.PANICS, unhealthy=self.release is Release.UNHEALTHY)
+
+    @property
+    def ends_committed(self) -> bool:
+        return self.is_taken and self.release is Release.GOOD
+
+
+SCENARIOS: Final = (
+    Scenario("good", "good"),
+    Scenario("good-used", "good", is_used=True),
+    Scenario("panics", "good", Release.PANICS, is_used=True),
+    Scenario("unhealthy", "good", Release.UNHEALTHY),
+    Scenario("rotates", "rotates"),
+    Scenario("refused", "refused", is_taken=False),
+    Scenario("rejected", "rejected", is_taken=False),
+    Scenario("log-only", "logs", is_taken=False, is_used=True),
+    Scenario("log-again", "logs", is_taken=False, is_used=True, holds_older_log=True),
+    Scenario("stays-in", "good", is_stick_in=True, first=Way.BOOT),
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sweep saw."""
+
+    cuts: int = 0
+    second_cuts: int = 0
+    runs: int = 0
+    flaws: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Add what another sweep saw."""
+        self.cuts += other.cuts
+        self.second_cuts += other.second_cuts
+        self.runs += other.runs
+        self.flaws += other.flaws
+        self.errors += other.errors
+        self.violations += other.violations
