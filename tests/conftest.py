@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.field import build
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from tests.field import Field
+
+_MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a private folder in it; saves waiting for fsync
 
 # Deadlines measure the machine, not the code; `ci` repeats itself so that a red build is the fault of the change before it.
 settings.register_profile("dev", deadline=None, max_examples=60)
@@ -34,3 +41,17 @@ def mount(tmp_path: Path) -> Path:
 def medium(mount: Path) -> DirectoryMedium:
     """Return the reader of the stick at `mount`."""
     return DirectoryMedium(mount)
+
+
+@pytest.fixture(scope="session")
+def built_field() -> Iterator[Field]:
+    """Give the office, the sticks and the device that `field` copies; to be looked at only."""
+    with TemporaryDirectory(prefix="usbupdate-field-", dir=_MEMORY) as folder:
+        yield build(Path(folder, "built"))
+
+
+@pytest.fixture
+def field(built_field: Field) -> Iterator[Field]:
+    """Give an office, sticks and a device of the test's own."""
+    with TemporaryDirectory(prefix="usbupdate-field-", dir=_MEMORY) as folder:
+        yield built_field.copy(Path(folder, "field"))

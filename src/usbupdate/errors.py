@@ -161,6 +161,13 @@ class MediumFileMissingError(RejectedError):
 
 
 @dataclass(eq=False)
+class ManifestsLostError(RejectedError):
+    """A stick carries payload, and none of the manifests that would say what it is."""
+
+    says = "The stick carries payload, but no manifest of a release that is offered."
+
+
+@dataclass(eq=False)
 class MediumFileKindError(RejectedError):
     """A name on the stick is not an ordinary file or folder: a link, a FIFO, a device."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Final, Protocol
 
-from usbupdate.errors import FoldingNamesError
+from usbupdate.errors import FoldingNamesError, ManifestsLostError, MediumFileMissingError
 
 if TYPE_CHECKING:
     from usbupdate.core.words import DeviceId, Digest
@@ -98,6 +98,26 @@ def require_no_folding_names(medium: MediumReader) -> None:
     for folder in (METADATA, TARGETS, PAYLOAD, LOGS):
         if folder[-1] in inside:
             _require_distinct(medium.names(folder))
+
+
+def names_or_none(medium: MediumReader, folder: MediumPath) -> tuple[str, ...]:
+    """Return the names in a folder as `MediumReader.names` does, and none if there is no such folder."""
+    try:
+        return medium.names(folder)
+    except MediumFileMissingError:
+        return ()
+
+
+def require_no_lost_manifests(medium: MediumReader) -> None:
+    """Reject a stick that offers nothing and yet carries payload: what it was to bring is lost, and must not pass for "done".
+
+    A stick for receipts only has no payload.
+
+    Raises:
+        ManifestsLostError: it is such a stick.
+    """
+    if names_or_none(medium, PAYLOAD):
+        raise ManifestsLostError
 
 
 def _require_distinct(names: tuple[str, ...] | list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
 from usbupdate.core.fit import require_fits
-from usbupdate.core.layout import TARGETS
+from usbupdate.core.layout import TARGETS, names_or_none, require_no_lost_manifests
 from usbupdate.core.policy import Insertion, Offer, Recipient, choose
 from usbupdate.core.receipt import BundleRef, Event, MediumFacts, Problem, TrustFacts
 from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready, Trial
@@ -31,6 +31,7 @@ from usbupdate.device.unit import load_unit
 from usbupdate.errors import (
     BusyError,
     DegradedError,
+    ForeignStickError,
     GatePostponedError,
     GateRefusedError,
     InputError,
@@ -88,8 +89,9 @@ class Agent:
     def start(self) -> Rest:
         """Confirm the running slot and do what is owed after a restart; `take` a stick or `announce` afterwards."""
         self.obligations.resume()
-        self.rest = self.obligations.settle()
+        # What came before the restart stands before its outcome.
         self._telling.close_earlier_boot()
+        self.rest = self.obligations.settle()
         self._record_log_export()
         return self.rest
 
@@ -119,7 +121,9 @@ class Agent:
             try:
                 medium = stack.enter_context(opened(source, self._machine.configuration))
                 self._take(medium, insertion)
-            except InputError:
+            except InputError as error:
+                # No stick at all, so no receipt; but the person must not be left with "busy, do not remove".
+                self._machine.announcer.announce(*self._answer(error))
                 raise
             except UsbupdateError as error:
                 self.rest = self.obligations.settle()
@@ -208,6 +212,7 @@ class Agent:
                 for image in images.values():
                     stack.callback(image.close)
                 self._machine.verify(offer.manifest, medium.reader, images, self._progress)
+                self._telling.close()
                 attempt = self._attempt(offer, trust, facts, insertion)
                 installation = StickInstallation(self._machine, offer.manifest, medium.reader, images, self._progress)
                 failure = self.obligations.install(attempt, installation)
@@ -236,9 +241,11 @@ class Agent:
 
     def _offers(self, trusted: Trusted, medium: Medium) -> list[Offer]:
         offers = self._machine.read_offers(trusted, medium.reader)
-        # Names alone prove nothing; they only tell a stick whose bundles are withdrawn from one that never brought any.
-        if not offers and trusted.newer_than_medium and medium.reader.names(TARGETS):
-            raise OlderStickError(newer=trusted.newer_than_medium)
+        if not offers:
+            # Names alone prove nothing; they only tell a stick whose bundles are withdrawn from one that never brought any.
+            if trusted.newer_than_medium and names_or_none(medium.reader, TARGETS):
+                raise OlderStickError(newer=trusted.newer_than_medium)
+            require_no_lost_manifests(medium.reader)
         return offers
 
     def _choose(self, offers: list[Offer], insertion: Insertion) -> Offer | None:
@@ -299,7 +306,7 @@ class Agent:
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
                 self._machine.export(medium, self.obligations, signal, why)
-            except (MediumError, LedgerError, NotReadyError) as problem:
+            except (MediumError, ForeignStickError, LedgerError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
                 why = why or str(problem)
         self._machine.announcer.announce(signal, why)

@@ -51,8 +51,14 @@ class Telling:
 
     def close_earlier_boot(self) -> None:
         """Record how often the last refusal of an earlier boot came again."""
+        repeat = self._obligations.record.repeat
+        if repeat is not None and repeat.draft.moment.boot_id != self._obligations.boot.boot_id:
+            self.close()
+
+    def close(self) -> None:
+        """Record how often the last refusal came again; before an attempt, so that its outcome stands after what led to it."""
         record = self._obligations.record
-        if record.repeat is not None and record.repeat.draft.moment.boot_id != self._obligations.boot.boot_id:
+        if record.repeat is not None:
             self._obligations.append(replace(record, repeat=None), *self._counted(record.repeat))
 
     def _counted(self, repeat: Repeat | None) -> list[Draft]:

@@ -85,6 +85,8 @@ def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[
                 verify_artifact(artifact, medium, progress)
                 seen.add(artifact.index.sha256)
         bundles.append(CheckedBundle(name, digest, manifest))
+    if not bundles:
+        layout.require_no_lost_manifests(medium)
     return CheckedStick(trusted, tuple(bundles), tuple(elsewhere))
 
 
