@@ -232,6 +232,7 @@ class Agent:
             problem = self.obligations.loader_problem or self.obligations.ledger_problem
             if problem is not None or not (is_stuck and insertion is Insertion.PERSON):
                 raise DegradedError(problem=str(problem or lifecycle.STUCK_OUTSIDE.text))
+        self._machine.require_key()
         if not self._machine.ledger.has_room():
             raise LedgerFullError
 

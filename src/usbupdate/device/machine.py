@@ -56,6 +56,14 @@ class Machine:
     rebooter: Rebooter
     announcer: Announcer
 
+    def require_key(self) -> None:
+        """Refuse where the device could not sign what becomes of an update.
+
+        Raises:
+            NotReadyError: its key or its identity is missing, unreadable, or in the reach of others.
+        """
+        identity.load_signer(self.configuration.state_dir)
+
     def refresh(self, medium: Medium, known: KnownRoot) -> Trusted | None:
         """Return what is trusted after looking at a stick's metadata, or None for a stick that is for receipts only.
 
