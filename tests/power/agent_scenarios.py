@@ -15,6 +15,7 @@ class Way(StrEnum):
 
     INSERT = "insert"
     BOOT = "boot"
+    BOOT_WITHOUT = "boot without the stick"
 
 
 class Release(StrEnum):

@@ -44,16 +44,19 @@ def sweep(world: World, scenario: Scenario, extent: Extent = EVERYTHING_ONCE) ->
     cuts = world.recorded(scenario.first, scenario)
     chosen = cuts[extent.start :: extent.first]
     essential = [id(cut) for cut in (_essential(cuts) if extent.only_essential else cuts)]
-    followed = [id(cut) for cut in chosen if id(cut) in essential][1 :: extent.again] if extent.again else []
+    followed = [id(cut) for cut in chosen if id(cut) in essential]
+    # The very first picture is that of a device to which nothing has happened yet.
+    followed = followed[min(1, extent.again - 1) :: extent.again] if extent.again else []
     for cut in chosen:
-        is_cut_again = id(cut) in followed
         world.tally.cuts += 1
         for way in _ways(cut):
             what = f"{scenario.name}, {cut.title}, then {way}"
             world.lay(cut.picture, scenario)
             world.judge_cut(scenario)
-            seconds = world.recorded(way, scenario) if is_cut_again else []
-            if not is_cut_again:
+            seconds: list[Cut] = []
+            if id(cut) in followed and way in _ways_again(cut):
+                seconds = world.recorded(way, scenario)
+            else:
                 world.settle(way, scenario)
             _judge_end(world, scenario, cut)
             world.judged(what)
@@ -68,7 +71,7 @@ def sweep(world: World, scenario: Scenario, extent: Extent = EVERYTHING_ONCE) ->
 
 
 def _go_on_after_second(world: World, scenario: Scenario, cut: Cut, what: str) -> None:
-    for way in _ways(cut):
+    for way in _ways_again(cut):
         world.lay(cut.picture, scenario)
         world.judge_cut(scenario)
         world.settle(way, scenario)
@@ -123,4 +126,10 @@ def _judge_end(world: World, scenario: Scenario, cut: Cut) -> None:
 
 def _ways(cut: Cut) -> tuple[Way, ...]:
     """Return how it can go on: what was unsynced is lost by a machine that goes down, not by a process that is killed."""
-    return (Way.BOOT,) if cut.loss in {Loss.UNSYNCED_CONTENTS, Loss.ALL_UNSYNCED} else (Way.INSERT, Way.BOOT)
+    after_power = (Way.BOOT, Way.BOOT_WITHOUT)
+    return after_power if cut.loss in {Loss.UNSYNCED_CONTENTS, Loss.ALL_UNSYNCED} else (Way.INSERT, *after_power)
+
+
+def _ways_again(cut: Cut) -> tuple[Way, ...]:
+    """Return in which ways it can go on and be cut again: without a stick there is next to nothing that can be cut."""
+    return tuple(way for way in _ways(cut) if way is not Way.BOOT_WITHOUT)

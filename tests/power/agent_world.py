@@ -6,7 +6,7 @@ import random
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from tests.power.agent_scenarios import Release, Scenario, Tally, Way
 from tests.power.volatile_disk import Cut, Picture, Recorder, lay_down
@@ -207,10 +207,16 @@ class World:
         mishaps = scenario.mishaps if mishaps is None else mishaps
         self.tally.runs += 1
         try:
-            if way is Way.BOOT:
-                self._bench().boot(mishaps)
-            else:
-                self._bench().insert(self.top / "sticks" / (name or scenario.stick))
+            match way:
+                case Way.INSERT:
+                    self._bench().insert(self.top / "sticks" / (name or scenario.stick))
+                case Way.BOOT:
+                    self._bench().boot(mishaps)
+                case Way.BOOT_WITHOUT:
+                    self._bench().remove()
+                    self._bench().boot(mishaps)
+                case _:
+                    assert_never(way)
         except (RefusedError, RejectedError, MediumError, BusyError) as error:
             self.tally.errors[type(error).__name__] += 1
             if not name and scenario.release is Release.GOOD and scenario.is_taken:
