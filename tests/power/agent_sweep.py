@@ -127,7 +127,8 @@ def _judge_end(world: World, scenario: Scenario, cut: Cut) -> None:
 def _ways(cut: Cut) -> tuple[Way, ...]:
     """Return how it can go on: what was unsynced is lost by a machine that goes down, not by a process that is killed."""
     after_power = (Way.BOOT, Way.BOOT_WITHOUT)
-    return after_power if cut.loss in {Loss.UNSYNCED_CONTENTS, Loss.ALL_UNSYNCED} else (Way.INSERT, *after_power)
+    is_power = cut.loss in {Loss.UNSYNCED_CONTENTS, Loss.ALL_UNSYNCED, Loss.NAMES_OF_ONE_FOLDER}
+    return after_power if is_power else (Way.INSERT, *after_power)
 
 
 def _ways_again(cut: Cut) -> tuple[Way, ...]:

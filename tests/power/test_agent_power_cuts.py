@@ -125,6 +125,11 @@ def test_the_sweep_finds_a_file_that_is_named_before_it_is_synced(world: World, 
     assert sweep(world, _scenario("good"), UNTIL_FOUND).violations
 
 
+def test_the_sweep_finds_a_name_that_is_never_synced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "sync_directory", lambda path: None)
+    assert sweep(world, _scenario("good"), UNTIL_FOUND).violations
+
+
 # --- What the sweep stands on ----------------------------------------------------------------------------------------
 
 

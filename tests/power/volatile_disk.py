@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 
 class Loss(StrEnum):
@@ -30,8 +30,13 @@ class Loss(StrEnum):
     """Names are as they were last given, and files without fsync hold what they held before."""
     ALL_UNSYNCED = "all that is unsynced"
     """Names in directories without fsync are gone too."""
+    NAMES_OF_ONE_FOLDER = "the unsynced names of one folder"
+    """Those of other folders without fsync have reached the disk."""
     FAT_NAME = "a name on FAT"
     """A rename over a file on the stick: the old name is gone, and the new file still has its name `*.part`."""
+
+
+_NONE: Final = frozenset[int]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +127,26 @@ class Recorder:
 
     def picture(self) -> Picture:
         """Return how the folders are now."""
-        return self._drawn(self._walk(), lost_names=False, lost_contents=False)
+        return self._drawn(self._walk(), lost_names=_NONE, lost_contents=False)
 
     def take(self, effect: str, torn: Mapping[int, bytes] | None = None, without: str = "") -> None:
         """Note every picture that a cut at this instant can leave, unless it was left by one before."""
         tree = self._walk()
-        self._note(effect, Loss.NOTHING, self._drawn(tree, lost_names=False, lost_contents=False))
+        self._note(effect, Loss.NOTHING, self._drawn(tree, lost_names=_NONE, lost_contents=False))
         if torn:
-            drawn = self._drawn(_Tree(tree.folders, {**tree.contents, **torn}), lost_names=False, lost_contents=False)
+            drawn = self._drawn(_Tree(tree.folders, {**tree.contents, **torn}), lost_names=_NONE, lost_contents=False)
             self._note(effect, Loss.HALF_A_WRITE, drawn)
         if without:
-            drawn = self._drawn(tree, lost_names=False, lost_contents=False)
+            drawn = self._drawn(tree, lost_names=_NONE, lost_contents=False)
             drawn.pop(os.path.relpath(without, self._top), None)
             self._note(effect, Loss.FAT_NAME, drawn)
         if self._synced_contents:
-            self._note(effect, Loss.UNSYNCED_CONTENTS, self._drawn(tree, lost_names=False, lost_contents=True))
+            self._note(effect, Loss.UNSYNCED_CONTENTS, self._drawn(tree, lost_names=_NONE, lost_contents=True))
         if self._synced_names:
-            self._note(effect, Loss.ALL_UNSYNCED, self._drawn(tree, lost_names=True, lost_contents=True))
+            self._note(effect, Loss.ALL_UNSYNCED, self._drawn(tree, lost_names=self._synced_names.keys(), lost_contents=True))
+        if len(self._synced_names) > 1:
+            for number in self._synced_names:
+                self._note(effect, Loss.NAMES_OF_ONE_FOLDER, self._drawn(tree, lost_names={number}, lost_contents=False))
 
     def _note(self, effect: str, loss: Loss, picture: Picture) -> None:
         key = frozenset(picture.items())
@@ -183,13 +191,15 @@ class Recorder:
             self._contents[number] = known
         return known[1]
 
-    def _drawn(self, tree: _Tree, *, lost_names: bool, lost_contents: bool) -> Picture:
+    def _drawn(self, tree: _Tree, *, lost_names: Collection[int], lost_contents: bool) -> Picture:
         picture: Picture = {}
         for folder in self._folders:
             self._draw_below(picture, tree, folder, lost_names=lost_names, lost_contents=lost_contents)
         return picture
 
-    def _draw_below(self, picture: Picture, tree: _Tree, folder: str, *, lost_names: bool, lost_contents: bool) -> None:
+    def _draw_below(
+        self, picture: Picture, tree: _Tree, folder: str, *, lost_names: Collection[int], lost_contents: bool
+    ) -> None:
         """Draw one of the folders; its own name lies in a folder that is not drawn, and counts as synced."""
         parent, _, name = folder.rpartition("/")
         try:
@@ -201,7 +211,7 @@ class Recorder:
             path, node = waiting.pop()
             if stat.S_ISDIR(node.mode):
                 picture[path] = Entry(node.mode)
-                names = self._synced_names.get(node.number) if lost_names else None
+                names = self._synced_names[node.number] if node.number in lost_names else None
                 if names is None:
                     names = tree.folders.get(node.number, {})
                 waiting += [(f"{path}/{each}", inner) for each, inner in names.items()]
