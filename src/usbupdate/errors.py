@@ -924,6 +924,15 @@ class StateUnreadableError(NotReadyError):
 
 
 @dataclass(eq=False)
+class BootIdError(NotReadyError):
+    """The kernel does not say which boot this is, without which a restart cannot be told from a power cycle."""
+
+    path: str
+    says = "The kernel's id of this boot cannot be read: {path}."
+    hint = "See to it that /proc is mounted; nothing is installed until then."
+
+
+@dataclass(eq=False)
 class DegradedError(NotReadyError):
     """The device goes on running, but takes no offers until its next start."""
 
@@ -937,7 +946,7 @@ class LedgerFullError(NotReadyError):
     """There is no room for the receipts of another attempt."""
 
     says = "The device's ledger has no room for the receipts of another update."
-    hint = "Bring the device a newly written stick from the office, which acknowledges receipts so that they can be trimmed."
+    hint = "Bring the receipts to the office on a stick and have the device looked at; free space on its state partition."
 
 
 @dataclass(eq=False)

@@ -65,5 +65,5 @@ def test_whatever_happens_the_device_rests_whole_and_tells_the_truth(
         raise AssertionError(f"no rest within {BOOTS_TO_REST} boots")
     event(f"rests on {'the offered' if machine.world.record.committed.sequence == OFFERED else 'the old'} release")
     # A boot loader that failed may leave a device plainly degraded; one that never failed may not.
-    faults = [fault for _, fault, _ in misfortunes if fault is not Fault.NONE]
+    faults: list[Fault] = [fault for _, fault, _ in misfortunes if fault is not Fault.NONE]
     assert list(judge_rest(machine, replace(scenario, fault=(faults or [Fault.NONE])[-1]), MANY_CUTS, rest)) == []

@@ -8,7 +8,7 @@ import pytest
 from usbupdate.core.receipt import ClockQuality
 from usbupdate.core.words import BOOT_ID, TIME
 from usbupdate.device.clock import LinuxClock, moment_of
-from usbupdate.errors import UnusableFileError
+from usbupdate.errors import BootIdError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,5 +36,5 @@ def test_a_trusted_time_is_told_in_utc_to_the_second(wall: datetime, told: str) 
 def test_a_machine_without_a_boot_id_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     for name in ("none", "empty"):
-        with pytest.raises(UnusableFileError):
+        with pytest.raises(BootIdError):
             LinuxClock(tmp_path / name).boot_id()

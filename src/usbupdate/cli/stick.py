@@ -84,4 +84,4 @@ def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateErro
 
 
 def _error(found: CheckedStick | UsbupdateError) -> str | None:
-    return str(found) if isinstance(found, UsbupdateError) else None
+    return f"{found} {found.hint}" if isinstance(found, UsbupdateError) else None

@@ -118,14 +118,14 @@ class Agent:
             except UsbupdateError as error:
                 self.rest = self.obligations.settle()
                 if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
-                    # A stick that merely stayed in had this answer before; what the person wants to know is the outcome.
-                    self._finish(medium, None)
+                    # A stick that merely stayed in had its receipt before; a new outcome is what the person wants to know.
+                    self._finish(medium, *self._answer(None if self.told else error))
                     return self.rest
                 self._refusals.record(error, taking.learned)
-                self._finish(medium, error)
+                self._finish(medium, *self._answer(error))
                 raise
             self.rest = self.obligations.settle()
-            self._finish(medium, failure)
+            self._finish(medium, *self._answer(failure))
         if failure is not None:
             raise failure
         return self.rest

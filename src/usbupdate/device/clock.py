@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.receipt import Moment
 from usbupdate.core.words import BOOT_ID, BootId
-from usbupdate.errors import UnusableFileError
+from usbupdate.errors import BootIdError
 
 if TYPE_CHECKING:
     from usbupdate.core.receipt import ClockQuality
@@ -29,9 +29,9 @@ class LinuxClock:
         try:
             text = self._boot_id_file.read_text("ascii").strip()
         except (OSError, ValueError) as error:
-            raise UnusableFileError(path=str(self._boot_id_file), problem="the boot id cannot be read") from error
+            raise BootIdError(path=str(self._boot_id_file)) from error
         if not BOOT_ID.fullmatch(text):
-            raise UnusableFileError(path=str(self._boot_id_file), problem="this is no boot id")
+            raise BootIdError(path=str(self._boot_id_file))
         return BootId(text)
 
     def monotonic_ms(self) -> int:

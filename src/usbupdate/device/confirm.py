@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from usbupdate.core.receipt import Event, Problem
+from usbupdate.core.receipt import Event
 from usbupdate.core.words import ReceiptId
 from usbupdate.device.agent import Agent
+from usbupdate.device.obligations import problem_of
 from usbupdate.device.signals import Signal
 from usbupdate.device.statestore import TRIAL_FILE
 from usbupdate.errors import LedgerError, NotReadyError
@@ -47,7 +48,7 @@ def _confirm_without_state(machine: Machine, problem: NotReadyError) -> None:
     # One receipt a boot, however often the agent is started in it.
     receipt = ReceiptId(hashlib.sha256(f"state-lost {blank.moment.boot_id}".encode()).hexdigest()[:32])
     with suppress(LedgerError, NotReadyError):
-        draft = replace(blank, id=receipt, event=Event.STATE_LOST, problem=Problem(problem.reason, str(problem)))
+        draft = replace(blank, id=receipt, event=Event.STATE_LOST, problem=problem_of(problem))
         machine.ledger.append(draft)
     if not (machine.configuration.state_dir / TRIAL_FILE).exists():
         machine.loader.mark_good(machine.loader.booted())

@@ -22,6 +22,8 @@ from usbupdate.device import process
 from usbupdate.device.facts import FileSystem, medium_facts, probe
 from usbupdate.errors import (
     ForeignStickError,
+    LogNotKeptError,
+    LogStickError,
     MediumError,
     MediumUnreadableError,
     StickReadOnlyError,
@@ -70,15 +72,15 @@ class ImageMedium:
             return
         finished = _mtools(self._image, "mcopy", "-s", "-o", "-n", "-i", self._image, logs, f"::/{TOP}/")
         if not finished.succeeded:
-            raise StickReadOnlyError(name=str(self._image), problem=finished.last_line)
+            raise LogStickError(name=str(self._image), problem=finished.last_line)
         try:
             durable.sync_file(self._image)
         except OSError as error:
-            raise StickReadOnlyError(name=str(self._image), problem=error.strerror or "it cannot be synced") from error
+            raise LogStickError(name=str(self._image), problem=error.strerror or "it cannot be synced") from error
         with tempfile.TemporaryDirectory(prefix="usbupdate-log-") as again:
             finished = _mtools(self._image, "mcopy", "-s", "-n", "-i", self._image, f"::/{TOP}/{LOGS[-1]}", again)
             if not finished.succeeded or not _holds_all_of(Path(again, LOGS[-1]), logs):
-                raise StickReadOnlyError(name=str(self._image), problem="it did not keep what was written")
+                raise LogNotKeptError(name=str(self._image))
 
 
 @contextmanager

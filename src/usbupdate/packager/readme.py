@@ -22,7 +22,7 @@ What the device says
   busy, do not remove                  It is reading from the stick or writing to itself.
   restarting, leave it in              It starts the new release. This can happen more than once.
   done, remove                         It is finished, and its log is on the stick.
-  refused, nothing changed: why        The stick is genuine, but not for this device, or not now.
+  refused, nothing changed: why        The device did not take it, and says why. Tell the office.
   failed: what to do                   The device runs what it ran before. Bring the stick back.
   installed, waiting for release, may be removed
                                        The new release is installed and starts when somebody allows it.

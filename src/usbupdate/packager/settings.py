@@ -83,3 +83,5 @@ def load(office: Path) -> Settings:
         raise OfficeFileError(path=str(path), problem=error.strerror or "it cannot be read") from error
     except MalformedError as error:
         raise OfficeFileError(path=str(path), problem=f"{error.field}: {error.problem}") from error
+    except NewerFormatError as error:
+        raise OfficeFileError(path=str(path), problem=str(error).removesuffix(".")) from error

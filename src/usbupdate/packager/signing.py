@@ -74,7 +74,7 @@ class Desk:
         authority = authority_of(self.folder)
         self._advance_targets(authority)
         self._advance_snapshot(authority, anew=Role.SNAPSHOT in renew)
-        self._advance_timeformat_time(authority, anew=Role.TIMESTAMP in renew)
+        self._advance_timestamp(authority, anew=Role.TIMESTAMP in renew)
         return missing(self.folder)
 
     def stage_root(self, root: Root) -> None:
@@ -124,7 +124,7 @@ class Desk:
             self.folder.stage(waiting)
         self._sign_and_publish(authority, waiting)
 
-    def _advance_timeformat_time(self, authority: Root, *, anew: bool) -> None:
+    def _advance_timestamp(self, authority: Root, *, anew: bool) -> None:
         snapshot, published = self.folder.snapshot(), self.folder.timestamp()
         if snapshot is None or not _whole(authority, snapshot) or self.folder.root() is None:
             return
@@ -136,7 +136,7 @@ class Desk:
                 version=published.signed.version + 1 if published is not None else 1,
                 expires=self.expiry(Role.TIMESTAMP),
                 snapshot_meta=self._pinned(Role.SNAPSHOT, snapshot.signed.version),
-                unrecognized_fields={SIGNED_TIME: self._time_of_timeformat_time(authority)},
+                unrecognized_fields={SIGNED_TIME: self._time_of_timestamp(authority)},
             )
             waiting = Metadata(timestamp)
             self.folder.stage(waiting)
@@ -174,7 +174,7 @@ class Desk:
         root = self.folder.root()
         return self._not_before([root.signed.unrecognized_fields.get(SIGNED_TIME)] if root is not None else [])
 
-    def _time_of_timeformat_time(self, authority: Root) -> str:
+    def _time_of_timestamp(self, authority: Root) -> str:
         published = self.folder.timestamp()
         believed = [authority.unrecognized_fields.get(SIGNED_TIME)]
         if published is not None and _whole(authority, published):

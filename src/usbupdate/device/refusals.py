@@ -5,15 +5,16 @@ Source: design, section 7.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.receipt import Event, Problem
+from usbupdate.core.receipt import Event, MediumFacts
 from usbupdate.core.record import Repeat
+from usbupdate.device.obligations import problem_of
 from usbupdate.errors import GatePostponedError, RejectedError
 
 if TYPE_CHECKING:
-    from usbupdate.core.receipt import BundleRef, Draft, MediumFacts, TrustFacts
+    from usbupdate.core.receipt import BundleRef, Check, Draft, TrustFacts
     from usbupdate.device.obligations import Obligations
     from usbupdate.device.ports import Drafts
     from usbupdate.errors import UsbupdateError
@@ -23,23 +24,34 @@ _REFUSALS_WAITING_MAX: Final = 100
 _REFUSALS_KEPT: Final = 50
 
 
-class Telling:
+@dataclass(slots=True)
+class Learned:
+    """What is known of a stick so far; it goes into the receipt, whatever comes of it."""
+
+    medium: MediumFacts = field(default_factory=MediumFacts)
+    trust: TrustFacts | None = None
+    bundle: BundleRef | None = None
+    checks: tuple[Check, ...] = ()
+
+
+class Refusals:
     """Records refusals and rejections through the obligations' record, so that none is lost to a cut or a full ledger."""
 
     def __init__(self, obligations: Obligations, drafts: Drafts) -> None:
         self._obligations = obligations
         self._drafts = drafts
 
-    def refusal(self, error: UsbupdateError, medium: MediumFacts, trust: TrustFacts | None, bundle: BundleRef | None) -> None:
-        """Record why a stick was not taken."""
+    def record(self, error: UsbupdateError, learned: Learned) -> None:
+        """Record why a stick was not taken, with what was learned of it until then."""
         draft = replace(
             self._drafts.blank(),
             event=_event(error),
             before=self._obligations.record.committed.release(),
-            bundle=bundle,
-            trust=trust,
-            medium=medium,
-            problem=Problem(error.reason, str(error)),
+            bundle=learned.bundle,
+            trust=learned.trust,
+            medium=learned.medium,
+            checks=learned.checks,
+            problem=problem_of(error),
         )
         record = self._obligations.record
         repeat = record.repeat

@@ -1,0 +1,186 @@
+"""One look at one stick, and the installation that may follow: the order of the checks, from the cheapest doubt to the last.
+
+What is learned on the way is kept, so that a refusal's receipt says as much as an installation's.
+
+Source: design, sections 3 to 6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, assert_never
+
+from usbupdate.core import lifecycle
+from usbupdate.core.fit import require_fits
+from usbupdate.core.layout import TARGETS, names_or_none, require_no_lost_manifests
+from usbupdate.core.policy import Insertion, Offer, Recipient, choose
+from usbupdate.core.receipt import BundleRef, Event, TrustFacts
+from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready
+from usbupdate.device.health import Gate, ask_gates
+from usbupdate.device.installation import StickInstallation
+from usbupdate.device.machine import GATES_LIMIT_S, Machine
+from usbupdate.device.obligations import Obligations, Rest
+from usbupdate.device.refusals import Learned, Refusals
+from usbupdate.device.unit import load_unit
+from usbupdate.errors import (
+    DegradedError,
+    GatePostponedError,
+    GateRefusedError,
+    LedgerFullError,
+    OlderStickError,
+    UpdateUnderWayError,
+    UsbupdateError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import ExitStack
+
+    from usbupdate.core.trust import Trusted
+    from usbupdate.core.words import SlotClass
+    from usbupdate.device.installer import Advance
+    from usbupdate.device.media import Medium
+    from usbupdate.device.ports import SlotImage
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An installation that may begin: nothing stands against it any more."""
+
+    offer: Offer
+    attempt: Attempt
+    images: Mapping[SlotClass, SlotImage]
+
+
+class Taking:
+    """What the agent does with one stick; `learned` is what is known of it so far."""
+
+    def __init__(self, machine: Machine, obligations: Obligations, refusals: Refusals, progress: Advance) -> None:
+        self.learned = Learned()
+        self._machine = machine
+        self._obligations = obligations
+        self._refusals = refusals
+        self._progress = progress
+
+    def prepare(self, medium: Medium, insertion: Insertion, rest: Rest, stack: ExitStack) -> Prepared | None:
+        """Return the installation that the stick is for, or None where there is nothing to do; no slot has been changed.
+
+        Args:
+            medium: the stick.
+            insertion: how it came.
+            rest: how the device stands.
+            stack: closes the slot's devices at its end.
+
+        Raises:
+            UsbupdateError: why nothing is installed.
+        """
+        self.learned.medium = medium.facts()
+        # 1. May this device take anything at all now?
+        self._require_ready(insertion, rest)
+
+        # 2. Is it genuine? What was proven is kept, whatever comes next.
+        trusted = self._machine.refresh(medium, self._obligations.record.root)
+        if trusted is None:
+            return None
+        self.learned.trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)
+        self._remember(trusted)
+
+        # 3. Is it for this device?
+        offer = self._choose(self._offers(trusted, medium), insertion)
+        if offer is None:
+            return None
+        self.learned.bundle = BundleRef(offer.manifest.name, offer.manifest_sha256)
+        slot = self._obligations.boot.slot.other
+        require_fits(offer.manifest, self._machine.slots.capacity(slot))
+
+        # 4. Does the owner allow it now?
+        self._ask_gates()
+
+        # 5. Is every byte there that the slot lacks?
+        images = self._machine.slots.open(slot)
+        for image in images.values():
+            stack.callback(image.close)
+        self._machine.verify(offer.manifest, medium.reader, images, self._progress)
+        return Prepared(offer, self._attempt(offer, insertion), images)
+
+    def install(self, prepared: Prepared, medium: Medium) -> UsbupdateError | None:
+        """Install, and return why that failed, if it did; the lifecycle has its outcome either way."""
+        self._refusals.close()
+        installation = StickInstallation(self._machine, prepared.offer.manifest, medium.reader, prepared.images, self._progress)
+        return self._obligations.install(prepared.attempt, installation)
+
+    def _require_ready(self, insertion: Insertion, rest: Rest) -> None:
+        """Refuse where nothing may be installed, whatever the stick holds."""
+        if rest is Rest.DEGRADED:
+            state = self._obligations.record.state
+            is_stuck = isinstance(state, Idle) and state.stuck
+            problem = self._obligations.loader_problem or self._obligations.ledger_problem
+            if problem is not None or not (is_stuck and insertion is Insertion.PERSON):
+                raise DegradedError(problem=str(problem or lifecycle.STUCK_OUTSIDE.text))
+        self._machine.require_key()
+        if not self._machine.ledger.has_room():
+            raise LedgerFullError
+
+    def _remember(self, trusted: Trusted) -> None:
+        root = KnownRoot(trusted.root_version, trusted.root_sha256)
+        self._obligations.change(replace(self._obligations.record, root=root, time_floor=trusted.floor))
+
+    def _offers(self, trusted: Trusted, medium: Medium) -> list[Offer]:
+        offers = self._machine.read_offers(trusted, medium.reader)
+        if not offers:
+            # Names alone prove nothing; they only tell a stick whose bundles are withdrawn from one that never brought any.
+            if trusted.newer_than_medium and names_or_none(medium.reader, TARGETS):
+                raise OlderStickError(newer=trusted.newer_than_medium)
+            require_no_lost_manifests(medium.reader)
+        return offers
+
+    def _choose(self, offers: list[Offer], insertion: Insertion) -> Offer | None:
+        record = self._obligations.record
+        match record.state:
+            case Ready(attempt) | Activating(attempt):
+                under_way = attempt.draft.bundle
+                if under_way is not None and any(offer.manifest_sha256 == under_way.manifest_sha256 for offer in offers):
+                    return None
+                raise UpdateUnderWayError(version=attempt.target.version)
+            case Idle():
+                unit = load_unit(self._machine.configuration.state_dir)
+                recipient = Recipient(unit.id, frozenset(unit.groups), self._machine.configuration.compatible)
+                return choose(offers, recipient, record, insertion)
+            case _:
+                raise UpdateUnderWayError(version=record.committed.version)
+
+    def _ask_gates(self) -> None:
+        verdict = ask_gates(self._machine.configuration.gates.install, limit_s=GATES_LIMIT_S)
+        self.learned.checks = verdict.asked
+        match verdict.gate:
+            case Gate.GO:
+                return
+            case Gate.LATER:
+                raise GatePostponedError(gate=verdict.asked[-1].name)
+            case Gate.REFUSE:
+                raise GateRefusedError(gate=verdict.asked[-1].name)
+            case _:
+                assert_never(verdict.gate)
+
+    def _attempt(self, offer: Offer, insertion: Insertion) -> Attempt:
+        record = self._obligations.record
+        manifest = offer.manifest
+        target = Installed(
+            slot=self._obligations.boot.slot.other,
+            version=manifest.version,
+            sequence=manifest.sequence,
+            images={artifact.slot_class: artifact.image for artifact in manifest.artifacts},
+        )
+        earlier = record.outcomes.get(offer.manifest_sha256)
+        is_retake = insertion is Insertion.FOUND and earlier is not None
+        draft = replace(
+            self._machine.drafts.blank(),
+            event=Event.INTERRUPTED,
+            before=record.committed.release(),
+            after=target.release(),
+            bundle=self.learned.bundle,
+            trust=self.learned.trust,
+            medium=self.learned.medium,
+            resumed=earlier is not None and earlier.event is Event.INTERRUPTED,
+        )
+        return Attempt(target, draft, retakes=earlier.retakes + 1 if is_retake and earlier is not None else 0)
