@@ -13,7 +13,7 @@ PAGE = Path(__file__).with_name("exit-codes.md")
 HEAD = """\
 # Exit codes
 
-Made by `docs/make_exit_codes.py` from `src/usbupdate/errors.py`; change it there and run `make fix`.
+Made by `docs/make_exit_codes.py` from `src/usbupdate/errors/`; change it there and run `make fix`.
 
 Every command ends with one of these, and each has one meaning for all commands. An error is two sentences on standard error:
 what is wrong, and what to do. The *reason* is the code that stands in receipts.

@@ -1,0 +1,209 @@
+"""What can go wrong in the release office."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from usbupdate.errors.given import InputError
+from usbupdate.errors.tree import ExitCode, UsbupdateError
+
+
+class OfficeKeyError(UsbupdateError):
+    """A key of the office could not be read, used or made."""
+
+    exit_code = ExitCode.KEY
+
+
+@dataclass(eq=False)
+class KeyUnusableError(OfficeKeyError):
+    """What was named as a key is none, or none that we use."""
+
+    key: str
+    problem: str
+    says = "The key {key} cannot be used: {problem}."
+    hint = "Name a PEM file with an Ed25519 or ECDSA P-256 or P-384 key, or a key URI such as hsm:2."
+
+
+@dataclass(eq=False)
+class KeyExistsError(OfficeKeyError):
+    """A key would be written over another one."""
+
+    path: str
+    says = "{path} exists already, and a key is never written over."
+    hint = "Give another name, or move the old key away first."
+
+
+@dataclass(eq=False)
+class KeyLockedError(OfficeKeyError):
+    """A key file is protected, and its passphrase is missing or wrong."""
+
+    key: str
+    says = "The key {key} did not open: its passphrase is missing or wrong."
+    hint = "Give the passphrase with --passphrase-file, in USBUPDATE_PASSPHRASE, or at the prompt."
+
+
+@dataclass(eq=False)
+class SameKeyTwiceError(OfficeKeyError):
+    """One public key would count as two people towards a threshold."""
+
+    key: str
+    says = "The key {key} stands twice: it would count as two people."
+    hint = "Give each person a key of their own with 'usbupdate key create'."
+
+
+@dataclass(eq=False)
+class ThresholdError(OfficeKeyError):
+    """A threshold that the keys of a role can never meet, or that anybody meets."""
+
+    role: str
+    threshold: int
+    keys: int
+    says = "{role} cannot need {threshold} signature(s): it has {keys} key(s)."
+    hint = "Give the role as many keys with --key ROLE=FILE, or a threshold from 1 to the number of its keys."
+
+
+@dataclass(eq=False)
+class UselessKeyError(OfficeKeyError):
+    """A key was given to sign with, and no role of the repository knows it."""
+
+    key: str
+    says = "The key {key} belongs to no role of this repository."
+    hint = "Run 'usbupdate repo check' to see which keys are asked for."
+
+
+class OfficeError(UsbupdateError):
+    """The repository is not in a state that allows what was asked."""
+
+    exit_code = ExitCode.OFFICE
+
+
+@dataclass(eq=False)
+class NoOfficeError(OfficeError):
+    """A folder is no repository of ours."""
+
+    path: str
+    says = "{path} is not a repository of usbupdate."
+    hint = "Make one with 'usbupdate repo init', or check the path."
+
+
+@dataclass(eq=False)
+class OfficeExistsError(OfficeError):
+    """A repository would be made where something is already."""
+
+    path: str
+    says = "{path} exists and is not empty."
+    hint = "Give a new folder; a repository is never made over something else."
+
+
+@dataclass(eq=False)
+class OfficeFileError(OfficeError):
+    """A file of the repository is missing or damaged."""
+
+    path: str
+    problem: str
+    says = "{path} in the repository cannot be used: {problem}."
+    hint = "Restore the repository from its backup."
+
+
+@dataclass(eq=False)
+class OfficeClockError(OfficeError):
+    """This computer's clock is behind a time that was signed; signing on would turn the devices' time floor against us."""
+
+    now: str
+    signed: str
+    says = "The clock of this computer says {now}, but {signed} was signed already."
+    hint = "Set the clock, then run the command again."
+
+
+@dataclass(eq=False)
+class SequenceTakenError(OfficeError):
+    """Two bundles for the same hardware would have one sequence."""
+
+    sequence: int
+    bundle: str
+    says = "Sequence {sequence} belongs to the bundle {bundle} already, which is for the same hardware or has the same name."
+    hint = "Give the new bundle a higher sequence."
+
+
+@dataclass(eq=False)
+class SequenceJumpError(OfficeError):
+    """A sequence is so much higher than the last one that it looks like a slip, and sequences never fall again."""
+
+    sequence: int
+    highest: int
+    says = "Sequence {sequence} is more than 1,000 above the highest so far, {highest}."
+    hint = "If that is meant, run the command again with --yes: devices never go back below it."
+
+
+@dataclass(eq=False)
+class NoSuchBundleError(OfficeError):
+    """No bundle of the repository bears that name."""
+
+    bundle: str
+    says = "The repository offers no bundle {bundle}."
+    hint = "Run 'usbupdate bundle list' to see what it offers."
+
+
+@dataclass(eq=False)
+class NotSignedError(UsbupdateError):
+    """Something waits for signatures, and a stick made now would not carry it."""
+
+    roles: str
+    exit_code = ExitCode.UNSIGNED
+    says = "Not signed by enough people yet: {roles}."
+    hint = "Let the missing people run 'usbupdate repo sign'; 'usbupdate repo check' says who they are."
+
+
+@dataclass(eq=False)
+class ExpiresSoonError(UsbupdateError):
+    """A stick would be, or is, good for less than the margin."""
+
+    role: str
+    expires: str
+    margin_days: int
+    exit_code = ExitCode.EXPIRES_SOON
+    says = "The {role} metadata ends at {expires}, in less than {margin_days} day(s)."
+    hint = "Run 'usbupdate repo refresh' (or re-sign root and targets), write the stick again, or give a smaller --margin."
+
+
+@dataclass(eq=False)
+class StickFullError(UsbupdateError):
+    """A stick has less room than is needed; nothing was written."""
+
+    mount: str
+    needed: int
+    free: int
+    exit_code = ExitCode.STICK_FULL
+    says = "{mount} is too small: {needed} bytes are needed and {free} are free."
+    hint = "Use a larger stick, remove other files from it, or write fewer bundles with --bundle."
+
+
+@dataclass(eq=False)
+class StickWriteError(UsbupdateError):
+    """Writing to a stick failed; devices take what it held before, or nothing."""
+
+    mount: str
+    problem: str
+    exit_code = ExitCode.STICK_WRITE
+    says = "Writing to {mount} failed: {problem}."
+    hint = "Check that the stick is not write-protected or full, then write it again; if it happens twice, use another stick."
+
+
+@dataclass(eq=False)
+class StickDidNotKeepError(UsbupdateError):
+    """What was read back from a stick is not what was written to it."""
+
+    mount: str
+    problem: str
+    exit_code = ExitCode.STICK_WRITE
+    says = "{mount} did not keep what was written to it: {problem}."
+    hint = "Throw this stick away and write another one."
+
+
+@dataclass(eq=False)
+class DeltasNotMadeError(InputError):
+    """The option for deltas was given to a version that does not make them."""
+
+    base: str
+    says = "Deltas are not made yet, so --base {base} cannot be used."
+    hint = "Leave --base out; the bundle then carries the whole image."
