@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml .ci/prepare
 	@touch $(STAMP)
 
 demo: $(STAMP) ## the whole job on simulated devices, every claim checked
-	@$(BIN)/usbupdate demo
+	@$(BIN)/usbupdate demo $(ARGS)
 
 test: check docs-check ## everything that must pass
 

@@ -29,7 +29,7 @@ def test_the_demonstration_shows_the_whole_job_and_every_claim_holds(tmp_path: P
         "rolled-back",
         "power is cut",
         "flipped bit",
-        "older stick: refused",
+        "older stick: policy says no",
         "the auditor is told which: receipt",
     ):
         assert promised in told

@@ -118,8 +118,9 @@ class Agent:
             except UsbupdateError as error:
                 self.rest = self.obligations.settle()
                 if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
-                    # A stick that merely stayed in had its receipt before; a new outcome is what the person wants to know.
-                    self._finish(medium, *self._answer(None if self.told else error))
+                    # A stick that merely stayed in had its receipt before. What the person wants to know is how it ended.
+                    earlier = Signal.FAILED, f"{error} {next_step(Event(error.outcome))}"
+                    self._finish(medium, *(self._answer(None) if self.told else earlier))
                     return self.rest
                 self._refusals.record(error, taking.learned)
                 self._finish(medium, *self._answer(error))
@@ -188,7 +189,7 @@ class Agent:
                 self._machine.export(medium, self.obligations, signal, why)
             except (MediumError, ForeignStickError, LedgerError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
-                why = why or str(problem)
+                why = f"{why} {problem} {problem.hint}".strip()
         self._machine.announcer.announce(signal, why)
 
     def _answer(self, error: UsbupdateError | None) -> tuple[Signal, str]:

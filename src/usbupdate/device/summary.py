@@ -31,7 +31,7 @@ _WORDS: Final[dict[Event, str]] = {
     Event.LOADER_FAILED: "{to} could not be handed to the boot loader; {before} goes on running",
     Event.WITHDRAWN: "{to} was withdrawn by a person before it was started",
     Event.PROVISIONED: "this device was set up",
-    Event.REFUSED: "a genuine stick was refused; nothing was changed",
+    Event.REFUSED: "a stick was refused; nothing was changed",
     Event.REJECTED: "a stick was rejected; nothing was changed",
     Event.FELL_BACK: "the device fell back to {to} by itself after it had kept a newer release",
     Event.STUCK: "the device runs a release that it should not, and could not leave it",

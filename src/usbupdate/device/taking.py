@@ -26,6 +26,7 @@ from usbupdate.errors import (
     DegradedError,
     GatePostponedError,
     GateRefusedError,
+    LeavingError,
     LedgerFullError,
     OlderStickError,
     UpdateUnderWayError,
@@ -147,7 +148,7 @@ class Taking:
                 recipient = Recipient(unit.id, frozenset(unit.groups), self._machine.configuration.compatible)
                 return choose(offers, recipient, record, insertion)
             case _:
-                raise UpdateUnderWayError(version=record.committed.version)
+                raise LeavingError
 
     def _ask_gates(self) -> None:
         verdict = ask_gates(self._machine.configuration.gates.install, limit_s=GATES_LIMIT_S)

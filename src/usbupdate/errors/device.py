@@ -88,6 +88,14 @@ class UpdateUnderWayError(BusyError):
 
 
 @dataclass(eq=False)
+class LeavingError(BusyError):
+    """The device runs a release that it gave up, and is about to restart into the one before."""
+
+    says = "The device is leaving a release that it gave up, and waits for its restart."
+    hint = "Let the device restart first, then put the stick in again."
+
+
+@dataclass(eq=False)
 class NothingOnTrialError(UsbupdateError):
     """A person spoke of a trial, and there is none."""
 

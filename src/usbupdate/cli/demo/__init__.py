@@ -21,6 +21,7 @@ def demo(
     """Show the whole job on this computer: sign, carry, verify, install, commit or roll back, and audit."""
     if folder is not None:
         tell(Stage(folder.absolute(), sys.stdout))
+        typer.echo(f"Everything lies in {folder}, to be looked at and tried on.")
         return
     with tempfile.TemporaryDirectory(prefix="usbupdate-demo-") as made:
         tell(Stage(Path(made), sys.stdout))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from usbupdate.core.strictjson import Json
 
 _COMMAND_S: Final = 120.0
-_WIDTH: Final = 100
 CHUNK: Final = 256 << 10
 
 
@@ -39,6 +39,7 @@ class Stage:
         self.folder = folder
         self.claims = 0
         self._out = out
+        self._width = max(60, min(110, shutil.get_terminal_size((100, 24)).columns))
 
     def title(self, text: str) -> None:
         """Begin a step of the story."""
@@ -46,7 +47,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """Tell something in plain words."""
-        for line in textwrap.wrap(text, _WIDTH):
+        for line in textwrap.wrap(text, self._width, break_long_words=False, break_on_hyphens=False):
             self._print(line)
 
     def claim(self, text: str, *, found: object, expected: object) -> None:
@@ -71,24 +72,26 @@ class Stage:
         Raises:
             DemoClaimError: it ended otherwise.
         """
-        self._print(f"$ usbupdate {command}")
+        self._show_command(command)
         finished = self._started(command, None)
         text = finished.output.decode("utf-8", errors="replace")
         lines = [line for line in text.splitlines() if line.strip() and not line.rstrip().endswith("%")]
+        if shows and len(lines) > shows:
+            self._print("    …")
         for line in lines[-shows:] if shows else []:
-            for part in textwrap.wrap(line, _WIDTH, subsequent_indent="  ") or [""]:
-                self._print(f"    {part}")
+            for part in textwrap.wrap(line, self._width - 4, subsequent_indent="  ", drop_whitespace=False) or [""]:
+                self._print(f"    {part.rstrip()}")
         if finished.exit_code != code:
             raise DemoClaimError(claim=f"'usbupdate {command}' ends with {code}", found=text[-600:], expected=str(code))
         return text
 
     def cut(self, command: str, *, at: str) -> None:
-        """Start a command and kill it, as a power cut would, as soon as it prints `at`.
+        """Start a command and kill it with SIGKILL, as a power cut would end it, as soon as it prints `at`.
 
         Raises:
             DemoClaimError: it ended before.
         """
-        self._print(f"$ usbupdate {command}")
+        self._show_command(command)
         finished = self._started(command, at)
         self.claim(f"the power went when it said '{at}'", found=finished.exit_code, expected=None)
 
@@ -122,6 +125,11 @@ class Stage:
             place=process.Place(str(self.folder), {**process.BARE_ENVIRONMENT, "PYTHONUNBUFFERED": "1", "COLUMNS": "1000"}),
             until=None if until is None else until.encode(),
         )
+
+    def _show_command(self, command: str) -> None:
+        parts = textwrap.wrap(f"$ usbupdate {command}", self._width - 2, break_long_words=False, break_on_hyphens=False)
+        for number, part in enumerate(parts):
+            self._print(("    " if number else "") + part + (" \\" if number < len(parts) - 1 else ""))
 
     def _print(self, line: str) -> None:
         self._out.write(f"{line}\n")

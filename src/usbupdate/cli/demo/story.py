@@ -106,7 +106,7 @@ def _roll_back(stage: Stage) -> None:
     _make_release(stage, "1.2")
     stage.run("stick write office stick", shows=1)
     stage.run("simulate insert gw-0001 stick", shows=1)
-    stage.run("simulate boot gw-0001 --panic", code=ExitCode.ROLLED_BACK, shows=7)
+    stage.run("simulate boot gw-0001 --panic", code=ExitCode.ROLLED_BACK, shows=9)
     status = stage.status("gw-0001")
     stage.claim("release 1.1 runs again", found=(status["booted"], status["last_event"]), expected=("b", "rolled-back"))
     _claim_slot(stage, "b", "1.1")
@@ -118,6 +118,7 @@ def _cut_the_power(stage: Stage) -> None:
     stage.title("5. The power is cut in the middle of an install: the next insertion finishes it")
     _make_release(stage, "1.3")
     stage.run("stick write office stick", shows=1)
+    stage.say("The command is killed in the middle, as a power cut would end it.")
     stage.cut("simulate insert gw-0001 stick", at="installing: 20 %")
     stage.run("simulate remove gw-0001", shows=0)
     stage.run("simulate boot gw-0001")
@@ -132,12 +133,12 @@ def _cut_the_power(stage: Stage) -> None:
     stage.claim("release 1.3 runs", found=_measured(stage, "a"), expected=stage.digest("images/1.3.img"))
     receipt = _last_receipt(stage.folder / "stick")
     written = None if receipt.traffic is None else receipt.traffic.written
-    stage.claim(f"its receipt says resumed, and {lacking >> 10} KiB written: only what was missing",
+    stage.claim(f"its receipt says resumed, and {lacking >> 10} of {IMAGE_SIZE >> 10} KiB written: only what was missing",
                 found=(receipt.resumed, written), expected=(True, lacking))  # fmt: skip
 
 
 def _flip_a_bit(stage: Stage) -> None:
-    stage.title("6. A stick with one flipped bit: rejected, nothing written")
+    stage.title("6. A stick with one flipped bit: verification says no, nothing is written")
     stage.run("simulate remove gw-0001", shows=0)
     _make_release(stage, "1.4")
     stage.run("stick write office stick", shows=1)
@@ -154,7 +155,7 @@ def _flip_a_bit(stage: Stage) -> None:
 
 
 def _insert_an_old_stick(stage: Stage) -> None:
-    stage.title("7. A genuine but older stick: refused")
+    stage.title("7. A genuine but older stick: policy says no, it is refused")
     before = _contents(stage)
     stage.run("simulate insert gw-0001 stick-of-last-spring", code=ExitCode.REFUSED)
     stage.claim("nothing changed", found=_contents(stage), expected=before)
