@@ -25,6 +25,7 @@ from usbupdate.errors import (
     ExitCode,
     GatePostponedError,
     GateRefusedError,
+    LeavingError,
     NothingInstalledError,
     NothingOnTrialError,
     OlderSequenceError,
@@ -622,7 +623,7 @@ def test_stick_put_in_on_trial_waits_for_the_verdict(field: Field) -> None:
     rig = _on_trial(field)
     rig.script("health.d/10-fails", "exit 1")
     # The verdict comes first, and with it a restart: the stick's turn is after that.
-    with pytest.raises(UpdateUnderWayError):
+    with pytest.raises(LeavingError):
         rig.insert(field.cure)
     assert rig.events() == ["provisioned", "check-failed", "refused"]
     _looks(rig, booted="b", reboot_pending=True)

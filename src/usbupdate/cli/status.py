@@ -26,8 +26,9 @@ def show_status(table: Mapping[str, Json], *, as_json: bool) -> None:
     slots = table["slots"]
     for name, slot in slots.items() if isinstance(slots, dict) else ():
         if isinstance(slot, dict):
-            good = "good" if slot["good"] else "not bootable"
-            typer.echo(f"slot {name}: version {slot['version'] or 'unknown'}, {good}, sha256 {slot['image_sha256']}")
+            # A board's boot loader is not asked by `status`, which must always work.
+            good = "" if slot["good"] is None else "good, " if slot["good"] else "not bootable, "
+            typer.echo(f"slot {name}: version {slot['version'] or 'unknown'}, {good}sha256 {slot['image_sha256']}")
 
 
 def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -127,9 +128,14 @@ class Stage:
         )
 
     def _show_command(self, command: str) -> None:
-        parts = textwrap.wrap(f"$ usbupdate {command}", self._width - 2, break_long_words=False, break_on_hyphens=False)
-        for number, part in enumerate(parts):
-            self._print(("    " if number else "") + part + (" \\" if number < len(parts) - 1 else ""))
+        """Show a command as a person would break it over lines: each option stays with its value."""
+        line, *options = re.split(r" (?=--)", f"$ usbupdate {command}")
+        for option in options:
+            if len(line) + len(option) + 3 > self._width:
+                self._print(f"{line} \\")
+                line = "   "
+            line = f"{line} {option}"
+        self._print(line)
 
     def _print(self, line: str) -> None:
         self._out.write(f"{line}\n")
