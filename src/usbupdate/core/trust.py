@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Final
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from usbupdate.core import manifest
-from usbupdate.core.layout import METADATA, shown, target_name, target_path
+from usbupdate.core.layout import METADATA, target_name, target_path
+from usbupdate.core.manifest import Blob
+from usbupdate.core.payload import read_signed
 from usbupdate.core.rootrules import Document, is_signed, root_of, signers, title
 from usbupdate.core.stickfetcher import MetadataOnStick, NewestFetcher
 from usbupdate.core.timefloor import ClockReading, format_time, trusted_now
@@ -43,10 +45,8 @@ from usbupdate.core.tuflibrary import ROTATIONS_MAX, first_expired, update_the_r
 from usbupdate.core.words import DIGEST, Digest
 from usbupdate.errors import (
     AliasedTargetError,
-    FileDigestError,
     ForkedOfficeError,
     MediumFileMissingError,
-    MediumFileSizeError,
     MetadataMalformedError,
     MetadataMissingError,
     MetadataMixedError,
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClockReading",
-    "TargetEntry",
     "TrustFolder",
     "Trusted",
     "bundle_names",
@@ -73,14 +72,6 @@ __all__ = [
 _ROOT_NAME: Final = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
 _TARGET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}\.json")
 _BUNDLE_TARGET: Final = re.compile(r"(?!allow-)[a-z0-9][a-z0-9._-]{0,62}-[1-9][0-9]{0,15}\.json")
-
-
-@dataclass(frozen=True, slots=True)
-class TargetEntry:
-    """What signed targets metadata says of one target: its digest and its size in bytes."""
-
-    sha256: Digest
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +94,7 @@ class Trusted:
     floor: str
     now: str
     clock: ClockQuality
-    targets: Mapping[str, TargetEntry]
+    targets: Mapping[str, Blob]
     newer_than_medium: str = ""
 
 
@@ -163,15 +154,7 @@ def read_manifest(trusted: Trusted, name: str, medium: MediumReader) -> tuple[ma
         MediumError: the stick could not be read.
     """
     entry = trusted.targets[name]
-    path = target_path(entry.sha256, name)
-    if entry.size > manifest.MANIFEST_SIZE_MAX:
-        raise MediumFileSizeError(name=shown(path), size=entry.size, allowed=manifest.MANIFEST_SIZE_MAX)
-    raw = medium.read(path, entry.size)
-    if len(raw) != entry.size:
-        raise MediumFileSizeError(name=shown(path), size=len(raw), allowed=entry.size)
-    if hashlib.sha256(raw).hexdigest() != entry.sha256:
-        raise FileDigestError(name=shown(path))
-    bundle = manifest.decode(raw)
+    bundle = manifest.decode(read_signed(medium, target_path(entry.sha256, name), entry, manifest.MANIFEST_SIZE_MAX))
     # One manifest under two names would be one release with two sequences.
     actual = target_name(bundle.name, bundle.sequence)
     if actual != name:
@@ -236,10 +219,10 @@ def _require_whole(stick: MetadataOnStick, standing: Standing) -> None:
         raise MetadataMixedError(role=role, problem="its bytes are not those that belong to this version")
 
 
-def _entries(document: Document) -> dict[str, TargetEntry]:
+def _entries(document: Document) -> dict[str, Blob]:
     if not isinstance(document.signed, Targets):
         raise MetadataMalformedError(role=Targets.type, problem="it belongs to another role")
-    entries: dict[str, TargetEntry] = {}
+    entries: dict[str, Blob] = {}
     for name, target in document.signed.targets.items():
         # Other names are nothing that this version would ask a stick for.
         if not _TARGET_NAME.fullmatch(name):
@@ -248,5 +231,5 @@ def _entries(document: Document) -> dict[str, TargetEntry]:
         size: object = target.length
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest) or not isinstance(size, int) or isinstance(size, bool):
             raise MetadataMalformedError(role=Targets.type, problem="a target has no SHA-256 or no size")
-        entries[name] = TargetEntry(Digest(digest), size)
+        entries[name] = Blob(Digest(digest), size)
     return entries

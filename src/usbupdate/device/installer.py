@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 
 from usbupdate.core.chunks import read_stored, restore_chunk
 from usbupdate.core.fit import require_fits
-from usbupdate.core.index import Index
-from usbupdate.core.layout import payload_path, shown
+from usbupdate.core.layout import payload_path
+from usbupdate.core.payload import read_index, require_signed_size
 from usbupdate.core.receipt import Traffic
-from usbupdate.errors import FileDigestError, ImageDiffersError, MediumFileSizeError, ReadBackError, SlotReadError
+from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from usbupdate.core.index import IndexedChunk
+    from usbupdate.core.index import Index, IndexedChunk
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.core.words import SlotClass
@@ -62,10 +62,10 @@ def preflight(manifest: Manifest, medium: MediumReader) -> int:
     """
     read = 0
     for artifact in manifest.artifacts:
-        _read_index(artifact, medium)
+        read_index(artifact, medium)
         read += artifact.index.size
         for pack in artifact.packs:
-            _require_size(pack, medium)
+            require_signed_size(medium, pack)
     return read
 
 
@@ -89,7 +89,7 @@ def verify_lacking(
     preflight(manifest, medium)
     done, total = 0, sum(artifact.image.size for artifact in manifest.artifacts)
     for artifact in manifest.artifacts:
-        index, packs, image = _read_index(artifact, medium), _Packs(artifact.packs, medium), images[artifact.slot_class]
+        index, packs, image = read_index(artifact, medium), _Packs(artifact.packs, medium), images[artifact.slot_class]
         for chunk in index:
             if not chunk.is_zero and not _is_held(image, artifact, chunk):
                 read_stored(chunk, packs)
@@ -133,7 +133,7 @@ def install(
     for artifact in manifest.artifacts:
         image = images[artifact.slot_class]
         # 2. One index at a time, proven anew: it is kept as one `bytes` from here on.
-        index = _read_index(artifact, medium)
+        index = read_index(artifact, medium)
         tally.read(artifact.index.size)
 
         # 3. What the slot lacks.
@@ -263,21 +263,3 @@ class _Tally:
     def _advance(self, size: int) -> None:
         self._done += size
         self._progress.advanced(self._done, self._total)
-
-
-def _read_index(artifact: Artifact, medium: MediumReader) -> Index:
-    """Return an artifact's index, proven against the manifest."""
-    path = payload_path(artifact.index.sha256)
-    raw = medium.read(path, artifact.index.size)
-    if len(raw) != artifact.index.size:
-        raise MediumFileSizeError(name=shown(path), size=len(raw), allowed=artifact.index.size)
-    if hashlib.sha256(raw).hexdigest() != artifact.index.sha256:
-        raise FileDigestError(name=shown(path))
-    return Index(raw, artifact)
-
-
-def _require_size(pack: Blob, medium: MediumReader) -> None:
-    path = payload_path(pack.sha256)
-    size = medium.size(path)
-    if size != pack.size:
-        raise MediumFileSizeError(name=shown(path), size=size, allowed=pack.size)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import layout, trust
 from usbupdate.core.chunks import restore_chunk
-from usbupdate.core.index import Index
+from usbupdate.core.payload import read_index, require_signed_size
 from usbupdate.core.timefloor import ClockReading
-from usbupdate.errors import FileDigestError, MediumFileMissingError, MediumFileSizeError, NewerFormatError
+from usbupdate.errors import FileDigestError, MediumFileMissingError, NewerFormatError
 from usbupdate.trustfiles import TrustFiles
 
 if TYPE_CHECKING:
@@ -97,13 +97,8 @@ def verify_artifact(artifact: Artifact, medium: MediumReader, progress: Callable
         RejectedError: something is missing, or is not what was signed.
         MediumError: the stick could not be read.
     """
-    path = layout.payload_path(artifact.index.sha256)
-    raw = medium.read(path, artifact.index.size)
-    _require_size(path, len(raw), artifact.index)
-    if hashlib.sha256(raw).hexdigest() != artifact.index.sha256:
-        raise FileDigestError(name=layout.shown(path))
-    progress(len(raw))
-    index = Index(raw, artifact)
+    index = read_index(artifact, medium)
+    progress(artifact.index.size)
     # A chunk that stands in several places of the image is looked at once.
     different = {(each.pack, each.offset, each.stored_size, each.size, each.digest, each.stored_digest): each for each in index}
     chunks = sorted(different.values(), key=lambda each: (each.is_zero, each.pack, each.offset))
@@ -127,7 +122,7 @@ class _Bytes:
 
 def _verify_pack(blob: Blob, chunks: list[IndexedChunk], medium: MediumReader, progress: Callable[[int], None]) -> None:
     path = layout.payload_path(blob.sha256)
-    _require_size(path, medium.size(path), blob)
+    require_signed_size(medium, blob)
     whole = hashlib.sha256()
     position = 0
 
@@ -151,8 +146,3 @@ def _verify_pack(blob: Blob, chunks: list[IndexedChunk], medium: MediumReader, p
     skip_to(blob.size)
     if whole.hexdigest() != blob.sha256:
         raise FileDigestError(name=layout.shown(path))
-
-
-def _require_size(path: layout.MediumPath, size: int, blob: Blob) -> None:
-    if size != blob.size:
-        raise MediumFileSizeError(name=layout.shown(path), size=size, allowed=blob.size)
