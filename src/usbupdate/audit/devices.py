@@ -14,7 +14,6 @@ from usbupdate import durable
 from usbupdate.core import strictjson
 from usbupdate.core.identity import Identity, decode, encode
 from usbupdate.core.merkle import HASH_SIZE, root
-from usbupdate.core.statement import choice
 from usbupdate.core.words import DEVICE_ID, SEQUENCE_MAX, DeviceId
 from usbupdate.errors import EnrolmentUnreadableError, MalformedError, UnusableFileError
 
@@ -124,7 +123,7 @@ def _decode(raw: bytes) -> tuple[Identity, Trust, int, str]:
     fields = strictjson.decode(raw, "record of a device", limit=_SIZE_MAX)
     fields.integer("format", FORMAT, FORMAT)
     identity = decode(fields.free_text("identity", limit=_PEM_MAX).encode())
-    trust = choice(fields, "trust", Trust)
+    trust = fields.choice("trust", Trust)
     seen = fields.inner("seen")
     size = seen.integer("size", 0, SEQUENCE_MAX)
     seen_root = seen.digest("root")

@@ -22,7 +22,6 @@ from usbupdate.core.words import (
     Digest,
     SlotClass,
 )
-from usbupdate.errors import NewerFormatError
 
 FORMAT: Final = 1
 MANIFEST_SIZE_MAX: Final = 1 << 20
@@ -106,10 +105,7 @@ def decode(raw: bytes) -> Manifest:
     Source: design, section 4, "Manifest".
     """
     fields = strictjson.decode(raw, "manifest", limit=MANIFEST_SIZE_MAX)
-    number = fields.integer("format", 1, SEQUENCE_MAX)
-    # Before anything else: a later format may have fields and types that only a later reader can judge.
-    if number > FORMAT:
-        raise NewerFormatError(document="manifest", format=number, known=FORMAT)
+    fields.format(FORMAT)
     manifest = Manifest(
         name=BundleName(fields.text("name", BUNDLE_NAME)),
         version=fields.text("version", VERSION),
@@ -118,7 +114,7 @@ def decode(raw: bytes) -> Manifest:
         compatible=fields.texts("compatible", COMPATIBLE, limit=_NAMES_MAX),
         devices=fields.texts("devices", DEVICE_ID, limit=_NAMES_MAX) if fields.has("devices") else (),
         groups=fields.texts("groups", GROUP, limit=_NAMES_MAX) if fields.has("groups") else (),
-        kind=_kind(fields),
+        kind=fields.choice("kind", Kind),
         notes=fields.free_text("notes", limit=NOTES_MAX),
         sbom_sha256=fields.digest("sbom_sha256") if fields.has("sbom_sha256") else None,
         created=fields.time("created"),
@@ -158,14 +154,6 @@ def encode(manifest: Manifest) -> bytes:
     if manifest.sbom_sha256 is not None:
         table["sbom_sha256"] = manifest.sbom_sha256
     return strictjson.encode(table)
-
-
-def _kind(fields: strictjson.Fields) -> Kind:
-    value = fields.free_text("kind", limit=20)
-    try:
-        return Kind(value)
-    except ValueError:
-        fields.fail("kind", "neither security nor feature")
 
 
 def _artifact(fields: strictjson.Fields) -> Artifact:

@@ -7,7 +7,6 @@ Source: design, sections 6 and 9.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, assert_never
 
 from usbupdate.core import strictjson
@@ -32,9 +31,19 @@ from usbupdate.core.record import (
     State,
     Trial,
 )
-from usbupdate.core.statement import choice, draft_from, draft_table
-from usbupdate.core.words import BOOT_ID, DIGEST, SEQUENCE_MAX, SLOT_CLASS, TIME, VERSION, BootId, Digest, Slot, SlotClass
-from usbupdate.errors import NewerFormatError
+from usbupdate.core.statement import draft_from, draft_table
+from usbupdate.core.words import (
+    BOOT_ID,
+    DIGEST,
+    SEQUENCE_MAX,
+    SLOT_CLASS,
+    TIME,
+    VERSION_OR_NOTHING,
+    BootId,
+    Digest,
+    Slot,
+    SlotClass,
+)
 
 if TYPE_CHECKING:
     from usbupdate.core.strictjson import Fields, Json
@@ -43,7 +52,6 @@ STATE_SIZE_MAX: Final = 4 << 20
 _PENDING_MAX: Final = 1000
 _OUTCOMES_MAX: Final = 1000
 _COUNT_MAX: Final = 1 << 31
-_VERSION_OR_NOTHING: Final = re.compile(f"(?:{VERSION.pattern})?")
 
 
 def encode(record: DeviceRecord) -> bytes:
@@ -84,9 +92,7 @@ def decode(raw: bytes) -> DeviceRecord:
         MalformedError: it breaks a rule of its format.
     """
     fields = strictjson.decode(raw, "state", limit=STATE_SIZE_MAX)
-    number = fields.integer("format", 1, SEQUENCE_MAX)
-    if number > FORMAT:
-        raise NewerFormatError(document="state", format=number, known=FORMAT)
+    number = fields.format(FORMAT)
     whole = [_installed(each) for each in fields.objects("whole", limit=2)]
     root = fields.inner("root")
     record = DeviceRecord(
@@ -208,8 +214,8 @@ def _installed(fields: Fields) -> Installed:
         found[SlotClass(name)] = Blob(image.digest("sha256"), image.integer("size", 1, IMAGE_SIZE_MAX))
         image.done()
     installed = Installed(
-        slot=choice(fields, "slot", Slot),
-        version=fields.text("version", _VERSION_OR_NOTHING),
+        slot=fields.choice("slot", Slot),
+        version=fields.text("version", VERSION_OR_NOTHING),
         sequence=fields.integer("sequence", 0, SEQUENCE_MAX),
         images=found,
     )
@@ -220,7 +226,7 @@ def _installed(fields: Fields) -> Installed:
 def _outcome(fields: Fields) -> tuple[Digest, BundleOutcome]:
     bundle = Digest(fields.text("bundle", DIGEST))
     outcome = BundleOutcome(
-        event=choice(fields, "event", Event),
+        event=fields.choice("event", Event),
         attempts=fields.integer("attempts", 1, _COUNT_MAX),
         by_restart=fields.flag("by_restart"),
         retakes=fields.integer("retakes", 0, _COUNT_MAX),

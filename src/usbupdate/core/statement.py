@@ -6,8 +6,7 @@ Source: design, section 7.
 from __future__ import annotations
 
 import re
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import strictjson
 from usbupdate.core.receipt import (
@@ -37,7 +36,7 @@ from usbupdate.core.words import (
     RECEIPT_ID,
     SEQUENCE_MAX,
     SLOT_CLASS,
-    VERSION,
+    VERSION_OR_NOTHING,
     BootId,
     BundleName,
     DeviceId,
@@ -48,12 +47,9 @@ from usbupdate.core.words import (
 if TYPE_CHECKING:
     from usbupdate.core.strictjson import Fields, Json
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
-
 _HINT_MAX: Final = 200
 _LIST_MAX: Final = 64
 _REASON: Final = re.compile(r"[a-z0-9-]{0,64}")
-_VERSION_OR_NOTHING: Final = re.compile(f"(?:{VERSION.pattern})?")
 _TRAFFIC: Final = ("read", "written", "skipped", "equal", "zero", "delta", "full")
 
 
@@ -151,12 +147,12 @@ def draft_from(fields: Fields) -> Draft:
     """
     draft = Draft(
         id=ReceiptId(fields.text("id", RECEIPT_ID)),
-        event=choice(fields, "event", Event),
+        event=fields.choice("event", Event),
         moment=Moment(
             boot_id=BootId(fields.text("boot_id", BOOT_ID)),
             monotonic_ms=fields.integer("monotonic_ms", 0, SEQUENCE_MAX),
             wall=fields.time("wall"),
-            clock=choice(fields, "clock", ClockQuality),
+            clock=fields.choice("clock", ClockQuality),
         ),
         before=release_from(fields.inner("from")) if _given(fields, "from") else None,
         after=release_from(fields.inner("to")) if _given(fields, "to") else None,
@@ -195,25 +191,12 @@ def release_from(fields: Fields) -> Release:
         if not SLOT_CLASS.fullmatch(name):
             images.fail(name, "not a slot class")
     release = Release(
-        version=fields.text("version", _VERSION_OR_NOTHING),
+        version=fields.text("version", VERSION_OR_NOTHING),
         sequence=fields.integer("sequence", 0, SEQUENCE_MAX),
         images={SlotClass(name): images.digest(name) for name in images.names()},
     )
     fields.done()
     return release
-
-
-def choice(fields: Fields, name: str, kind: type[_Choice]) -> _Choice:
-    """Take a field whose value is one of an enumeration's.
-
-    Raises:
-        MalformedError: it is not.
-    """
-    value = fields.free_text(name, limit=_HINT_MAX)
-    try:
-        return kind(value)
-    except ValueError:
-        fields.fail(name, f"not one of {', '.join(kind)}")
 
 
 def _given(fields: Fields, name: str) -> bool:
@@ -242,7 +225,7 @@ def _trust(fields: Fields) -> TrustFacts:
 def _check(fields: Fields) -> Check:
     check = Check(
         name=fields.free_text("name", limit=_HINT_MAX),
-        result=choice(fields, "result", CheckResult),
+        result=fields.choice("result", CheckResult),
         reason=fields.text("reason", _REASON),
         detail=fields.free_text("detail", limit=DETAIL_MAX),
     )

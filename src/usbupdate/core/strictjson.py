@@ -10,20 +10,24 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NoReturn
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
-from usbupdate.core.words import DIGEST, TIME, Digest
-from usbupdate.errors import MalformedError
+from usbupdate.core.words import DIGEST, SEQUENCE_MAX, TIME, Digest
+from usbupdate.errors import MalformedError, NewerFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DEPTH_MAX: Final = 16
 _INTEGER_DIGITS_MAX: Final = 17
+_CHOICE_MAX: Final = 200
 _OPENING: Final = frozenset(b"[{")
 _QUOTE: Final = 0x22
 # A string without an end is taken to the end: looking for another beginning inside it would cost quadratic time.
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
 
@@ -112,6 +116,27 @@ class Fields:
             self.fail(name, f"longer than {limit} characters")
         _require_clean(value, self._document, self._where + name)
         return value
+
+    def choice(self, name: str, kind: type[_Choice]) -> _Choice:
+        """Return the member of an enumeration whose value the string is."""
+        value = self.free_text(name, limit=_CHOICE_MAX)
+        try:
+            return kind(value)
+        except ValueError:
+            self.fail(name, f"not one of {', '.join(kind)}")
+
+    def format(self, known: int) -> int:
+        """Return the document's format number, which is at most `known`.
+
+        To be asked for first: a later format may have fields and types that only a later reader can judge.
+
+        Raises:
+            NewerFormatError: only a later usbupdate can read it.
+        """
+        number = self.integer("format", 1, SEQUENCE_MAX)
+        if number > known:
+            raise NewerFormatError(document=self._document, format=number, known=known)
+        return number
 
     def digest(self, name: str) -> Digest:
         """Return a SHA-256 in lower-case hexadecimal."""

@@ -24,6 +24,8 @@ GROUP: Final = DEVICE_ID
 BUNDLE_NAME: Final = re.compile(r"(?!allow-|allow$)[a-z0-9][a-z0-9._-]{0,62}")
 """`allow-` is kept for signed downgrade authorisations (design, section 3)."""
 VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_-]{0,63}")
+VERSION_OR_NOTHING: Final = re.compile(f"(?:{VERSION.pattern})?")
+"""Of a release that does not say which it is."""
 COMPATIBLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.,_+-]{0,127}")
 SLOT_CLASS: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 RECEIPT_ID: Final = re.compile(r"[0-9a-f]{32}")

@@ -52,10 +52,8 @@ def decode(raw: bytes) -> Settings:
         NewerFormatError: a later version of this program wrote it.
         MalformedError: it breaks a rule of its format.
     """
-    fields = strictjson.decode(raw, "settings of the repository", limit=_SIZE_MAX)
-    number = fields.integer("format", 1, 1 << 30)
-    if number > _FORMAT:
-        raise NewerFormatError(document="repository", format=number, known=_FORMAT)
+    fields = strictjson.decode(raw, "repository", limit=_SIZE_MAX)
+    fields.format(_FORMAT)
     lifetimes = fields.inner("lifetimes_days")
     days = {role: lifetimes.integer(role, 1, LIFETIME_MAX) for role in Role}
     lifetimes.done()

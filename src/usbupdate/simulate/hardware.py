@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
 from usbupdate.core import strictjson
-from usbupdate.core.statement import choice
 from usbupdate.core.words import BOOT_ID, SEQUENCE_MAX, BootId, Slot
 from usbupdate.errors import MalformedError, UnusableFileError
 
@@ -56,7 +55,7 @@ def load(folder: Path) -> Hardware:
     try:
         fields = strictjson.decode(path.read_bytes(), "hardware", limit=_SIZE_MAX)
         hardware = Hardware(
-            booted=choice(fields, "booted", Slot),
+            booted=fields.choice("booted", Slot),
             boot_id=BootId(fields.text("boot_id", BOOT_ID)),
             started_ms=fields.integer("started_ms", 0, SEQUENCE_MAX),
             stick=Path(fields.free_text("stick", limit=_PATH_MAX)) if fields.has("stick") else None,
