@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.office import Bench as Office
-from tests.office import open_bench
+from tests.office import Bench as Office, open_bench
 from usbupdate.cli.joining import Silent
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Check, CheckResult, Event

@@ -30,8 +30,8 @@ def tell(stage: Stage) -> None:
     started = time.monotonic()
     stage.say(
         "This is the whole job of usbupdate, done by its real commands on this computer. The device is a folder: two slots, a"
-        " boot loader with tries, and the same agent as on a board. Of what a command prints, the last lines are shown. Everything"
-        f" lies in {stage.folder}."
+        " boot loader with tries, and the same agent as on a board. Of what a command prints, the last lines are shown."
+        f" Everything lies in {stage.folder}."
     )
     _found_the_office(stage)
     _make_the_device(stage)
