@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usbupdate.core.rootrules import SIZE_MAX
 from usbupdate.core.words import DeviceId, Slot, SlotClass
 from usbupdate.device.configuration import (
     DEFAULT_FILESYSTEMS,
     HEALTH_TIMEOUT_MAX_S,
+    ROOT_SIZE_MAX,
     BootLoaderType,
     ClockTrust,
     RebootPolicy,
@@ -259,3 +261,7 @@ def test_a_unit_with_a_wrong_name_is_not_saved(tmp_path: Path, id_: str, groups:
     with pytest.raises(UnusableValueError):
         save_unit(tmp_path, Unit(DeviceId(id_), groups))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_configured_root_is_read_as_far_as_a_root_may_reach() -> None:
+    assert ROOT_SIZE_MAX == SIZE_MAX["root"]

@@ -20,7 +20,7 @@ from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.booted import booted_slot
 from usbupdate.device.bootloaders import simulated
 from usbupdate.device.bootloaders.grub import GrubLoader
-from usbupdate.device.configuration import BootLoaderType, Configuration, load_configuration
+from usbupdate.device.configuration import BootLoaderType, Configuration, load_configuration, read_configured_root
 from usbupdate.device.health import folder_problem
 from usbupdate.device.machine import TRUST_FOLDER
 from usbupdate.device.slots import BlockSlots
@@ -36,7 +36,6 @@ UNITS: Final = ("usbupdate@.service", "usbupdate-boot.service", "usbupdate-deadm
 ENABLED: Final = ("multi-user.target.wants/usbupdate-boot.service", "sysinit.target.wants/usbupdate-deadman.timer")
 PROGRAMS: Final = ("blkid", "mount", "umount", "systemctl")
 _OTHERS: Final = 0o007
-_ROOT_SIZE_MAX: Final = 512_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def _looks_everywhere(configuration: Configuration) -> Iterator[_Look]:
     yield "marker and state", lambda: f"format {StateStore(state_dir).load().format}"
     yield "key", lambda: identity.load_signer(state_dir).public_key.keyid
     yield "unit", lambda: _unit(state_dir)
-    yield "configured root", lambda: _configured_root(configuration.root)
+    yield "configured root", lambda: _configured_root(configuration)
     yield "stored root", lambda: _stored_root(state_dir)
     for name, folder in (
         ("health checks", configuration.health.checks),
@@ -159,15 +158,10 @@ def _unit(state_dir: Path) -> str | _Wrong:
     return unit.id + (f" in {', '.join(unit.groups)}" if unit.groups else "")
 
 
-def _configured_root(path: Path) -> str | _Wrong:
+def _configured_root(configuration: Configuration) -> str:
     from usbupdate.core.truststate import check_configured_root  # noqa: PLC0415  # needs tuf, which may be what is broken
 
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_ROOT_SIZE_MAX + 1)
-    except OSError as error:
-        return _Wrong(f"{path} cannot be read: {error.strerror}.", "Put the release office's root.json there.")
-    return f"version {check_configured_root(raw).version}"
+    return f"version {check_configured_root(read_configured_root(configuration)).version}"
 
 
 def _stored_root(state_dir: Path) -> str:

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.words import COMPATIBLE, SLOT_CLASS, Slot, SlotClass
 from usbupdate.device.toml import Table, load_table
+from usbupdate.errors import ConfiguredRootError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PATH: Final = Path("/etc/usbupdate/device.toml")
 DEFAULT_FILESYSTEMS: Final = ("vfat", "exfat")
+ROOT_SIZE_MAX: Final = 512_000
+"""In bytes; what `core.rootrules` allows a root, said here for those who only read it and need no tuf for that."""
 HEALTH_TIMEOUT_MAX_S: Final = 900
 """Below the limit of `usbupdate-deadman.timer`, or the dead man would end trials that are still being judged."""
 _HEALTH_TIMEOUT_DEFAULT_S: Final = 120
@@ -120,6 +123,20 @@ class Configuration:
     def slot_classes(self) -> tuple[SlotClass, ...]:
         """The slot classes, sorted; they are the same for both slots."""
         return tuple(sorted(self.slots[Slot.A].devices))
+
+
+def read_configured_root(configuration: Configuration) -> bytes:
+    """Return the configured root's bytes, unproven; of a file that is too large for a root only the beginning, which is none.
+
+    Raises:
+        ConfiguredRootError: it cannot be read.
+    """
+    try:
+        with configuration.root.open("rb") as file:
+            return file.read(ROOT_SIZE_MAX + 1)
+    except OSError as error:
+        problem = f"{configuration.root}: {error.strerror or 'it cannot be read'}"
+        raise ConfiguredRootError(problem=problem) from error
 
 
 def load_configuration(path: Path) -> Configuration:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.layout import LOGS, METADATA, READ_ME, TOP, require_no_folding_names
 from usbupdate.device import identity
-from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy
+from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy, read_configured_root
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates, run_checks
 from usbupdate.device.ledger import Ledger
-from usbupdate.errors import ConfiguredRootError, ForeignStickError, LedgerError, NotReadyError, StoredTrustError
+from usbupdate.errors import ForeignStickError, LedgerError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,10 +85,7 @@ class Machine:
         inside = set(reader.names((TOP,)))
         if METADATA[-1] not in inside and inside <= _NOT_FOR_DEVICES:
             return None
-        try:
-            configured_root = self.configuration.root.read_bytes()
-        except OSError as error:
-            raise ConfiguredRootError(problem=error.strerror or "it cannot be read") from error
+        configured_root = read_configured_root(self.configuration)
         store = TrustStore(self.configuration.state_dir / TRUST_FOLDER)
         version, digest = store.newest_root()
         if version < known.version or (version == known.version and digest != known.sha256):

@@ -20,7 +20,7 @@ from usbupdate.core.record import DeviceRecord, Installed, KnownRoot
 from usbupdate.core.timefloor import format_time
 from usbupdate.core.words import BUNDLE_NAME, SEQUENCE_MAX, VERSION, DeviceId
 from usbupdate.device import identity, lock
-from usbupdate.device.configuration import ClockTrust, Configuration
+from usbupdate.device.configuration import ClockTrust, Configuration, read_configured_root
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.ledger import RECEIPTS_FILE
 from usbupdate.device.machine import LEDGER_FOLDER, TRUST_FOLDER, open_ledger
@@ -29,7 +29,6 @@ from usbupdate.device.truststore import TrustStore
 from usbupdate.device.unit import Unit, require_sound_unit, save_unit
 from usbupdate.errors import (
     AlreadyProvisionedError,
-    ConfiguredRootError,
     LedgerError,
     MalformedError,
     NotReadyError,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 RELEASE_FILE: Final = Path("/usr/lib/usbupdate/release.json")
 _RELEASE_SIZE_MAX: Final = 4096
-_ROOT_SIZE_MAX: Final = 512_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def provision(configuration: Configuration, running: Installed, request: Request
     """
     state_dir = configuration.state_dir
     require_sound_unit(Unit(request.device or DeviceId("unnamed"), request.groups))
-    root = _configured_root(configuration)
+    root = read_configured_root(configuration)
     try:
         durable.make_directory(state_dir, mode=0o700)
         with lock.locked(state_dir):
@@ -149,13 +147,3 @@ def _provision(configuration: Configuration, running: Installed, request: Reques
         return made
     store.save(replace(record, pending=()))
     return made
-
-
-def _configured_root(configuration: Configuration) -> bytes:
-    try:
-        with configuration.root.open("rb") as file:
-            raw = file.read(_ROOT_SIZE_MAX + 1)
-    except OSError as error:
-        problem = f"{configuration.root}: {error.strerror or 'it cannot be read'}"
-        raise ConfiguredRootError(problem=problem) from error
-    return raw
