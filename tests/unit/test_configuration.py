@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from usbupdate.core.rootrules import SIZE_MAX
 from usbupdate.core.words import DeviceId, Slot, SlotClass
@@ -264,4 +263,4 @@ def test_a_unit_with_a_wrong_name_is_not_saved(tmp_path: Path, id_: str, groups:
 
 
 def test_a_configured_root_is_read_as_far_as_a_root_may_reach() -> None:
-    assert ROOT_SIZE_MAX == SIZE_MAX["root"]
+    assert SIZE_MAX["root"] == ROOT_SIZE_MAX
