@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.verdict import Standing, Verdict
+from usbupdate.core.plaintext import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -138,8 +139,7 @@ def _event(receipt: Receipt) -> str:
     if draft.count > 1:
         words.append(f"{draft.count} times")
     if draft.problem is not None:
-        text = "".join(char if char.isprintable() else " " for char in draft.problem.text)
-        words.append(" ".join(text.split())[:_TEXT_MAX])
+        words.append(one_line(draft.problem.text, _TEXT_MAX))
     return "  ".join(words)
 
 

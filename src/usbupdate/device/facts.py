@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from usbupdate.core.plaintext import printable
 from usbupdate.core.receipt import MediumFacts
 from usbupdate.device import process
 from usbupdate.errors import MediumUnreadableError, UnusableFileError
@@ -156,7 +157,7 @@ def _usb_device(device: StickDevice) -> Path | None:
 
 def cleaned(text: str) -> str:
     """Return a hint with nothing in it that is not printable, and of bounded length."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text.strip())[:FACT_MAX]
+    return printable(text.strip(), FACT_MAX)
 
 
 def _attribute(path: Path) -> str:

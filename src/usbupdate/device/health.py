@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.core.plaintext import printable
 from usbupdate.core.receipt import DETAIL_MAX, Check, CheckResult
 from usbupdate.device import process
 
@@ -167,5 +168,4 @@ def _folder_check(folder: Path | None, unsafe: _Unsafe) -> Check:
 def _readable(output: bytes) -> str:
     """Return the last characters of some output, with nothing in them that could steer a terminal."""
     text = output.decode("utf-8", errors="replace").replace("\r\n", "\n").strip()
-    clean = "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return clean[-DETAIL_MAX:]
+    return printable(text[-DETAIL_MAX:], DETAIL_MAX, besides="\n\t")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from usbupdate import durable
+from usbupdate.core.plaintext import one_line
 from usbupdate.device import process
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Signal(StrEnum):
 
     def sentence(self, why: str = "") -> str:
         """Return the words, followed by why it was refused or what to do, in one printable line."""
-        clean = " ".join("".join(char if char.isprintable() else " " for char in why).split())
+        clean = one_line(why, TEXT_MAX)
         return f"{self.words}: {clean}"[:TEXT_MAX] if clean else self.words
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.core.plaintext import one_line
 from usbupdate.core.receipt import Event, Receipt, Release
 from usbupdate.errors import leaves, reason_of
 
@@ -108,10 +109,12 @@ def _told(receipt: Receipt) -> list[str]:
     if draft.count > 1:
         rows.append(f"         {draft.count} times")
     rows += [
-        f"         check {_clean(check.name)}: {check.result}. {_clean(check.detail)}" for check in draft.checks if check.reason
+        f"         check {one_line(check.name, _TEXT_MAX)}: {check.result}. {one_line(check.detail, _TEXT_MAX)}"
+        for check in draft.checks
+        if check.reason
     ]
     if draft.problem is not None:
-        rows.append(f"         {_clean(draft.problem.text)}")
+        rows.append(f"         {one_line(draft.problem.text, _TEXT_MAX)}")
     step = _next_step(receipt)
     if step:
         rows.append(f"         What to do: {step}")
@@ -127,8 +130,3 @@ def _next_step(receipt: Receipt) -> str:
 
 def _release(release: Release | None, unknown: str) -> str:
     return f"version {release.version}" if release and release.version else unknown
-
-
-def _clean(text: str) -> str:
-    """Keep one line of printable text: parts of it may come from a stick."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_TEXT_MAX]
