@@ -250,7 +250,9 @@ def _mounted(device: StickDevice, filesystem: FileSystem, run_dir: Path) -> Iter
         durable.make_directory(run_dir, mode=0o700)
         folder = Path(tempfile.mkdtemp(prefix="stick-", dir=run_dir))
     except OSError as error:
-        raise MountFailedError(device=str(device.path), problem=f"{run_dir}: {error.strerror}") from error
+        raise MountFailedError(
+            device=str(device.path), problem=f"{run_dir}: {error.strerror or type(error).__name__}"
+        ) from error
     try:
         yield DeviceMedium(device, filesystem, folder, _mount(device, filesystem, folder))
     finally:

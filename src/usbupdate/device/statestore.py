@@ -58,7 +58,7 @@ class StateStore:
         except FileNotFoundError as error:
             raise StateMissingError(path=str(self._path)) from error
         except OSError as error:
-            raise StateUnreadableError(path=str(self._path), problem=f"{error.strerror}.") from error
+            raise StateUnreadableError(path=str(self._path), problem=f"{error.strerror or type(error).__name__}.") from error
         try:
             record = recordform.decode(raw)
             self._time_floor = parse_time(record.time_floor)

@@ -110,7 +110,7 @@ def write(path: Path, environment: Environment) -> None:
     try:
         durable.overwrite(path, block)
     except OSError as error:
-        raise BootLoaderError(problem=f"{path} could not be written: {error.strerror}") from error
+        raise BootLoaderError(problem=f"{path} could not be written: {error.strerror or type(error).__name__}") from error
     if _read_from_disk(path) != block:
         raise BootLoaderError(problem=f"{path} did not keep what was written to it")
 
@@ -125,4 +125,4 @@ def _read_from_disk(path: Path) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise BootLoaderError(problem=f"{path} could not be read: {error.strerror}") from error
+        raise BootLoaderError(problem=f"{path} could not be read: {error.strerror or type(error).__name__}") from error

@@ -207,7 +207,7 @@ def _read(path: Path) -> Memory:
         with path.open("rb") as file:
             return decode(file.read(_SIZE_MAX + 1))
     except OSError as error:
-        raise BootLoaderError(problem=f"{path} could not be read: {error.strerror}") from error
+        raise BootLoaderError(problem=f"{path} could not be read: {error.strerror or type(error).__name__}") from error
     except MalformedError as error:
         raise BootLoaderError(problem=str(error)) from error
 
@@ -216,4 +216,4 @@ def _save(path: Path, memory: Memory) -> None:
     try:
         durable.save(path, encode(memory))
     except OSError as error:
-        raise BootLoaderError(problem=f"{path} could not be saved: {error.strerror}") from error
+        raise BootLoaderError(problem=f"{path} could not be saved: {error.strerror or type(error).__name__}") from error
