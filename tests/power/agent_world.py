@@ -15,9 +15,8 @@ from usbupdate.audit.copies import LogCopy, find_copies
 from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.audit.findings import Flaw
 from usbupdate.audit.verdict import verify
-from usbupdate.core import identity as identity_form
-from usbupdate.core import recordform
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.core import identity as identity_form, recordform
+from usbupdate.core.layout import IDENTITY, RECEIPTS
 from usbupdate.core.receipt import OUTCOMES, Event
 from usbupdate.core.record import DeviceRecord, Idle, Leaving, Recording
 from usbupdate.core.words import DeviceId, Slot
@@ -277,7 +276,7 @@ class World:
         for place in find_copies([self.top / "sticks" / scenario.stick]):
             for finding in examine(place.read(), identity, ()).findings:
                 self.tally.flaws[finding.flaw] += 1
-                if finding.flaw not in _INCOMPLETE and finding.flaw not in _torn(logs / identity.device):
+                if finding.flaw not in _INCOMPLETE:
                     self.problems.append(f"the stick after the cut: {finding.sentence()}")
 
     def judge_rest(self, before: DeviceRecord | None) -> None:
@@ -375,10 +374,3 @@ def _owed(record: DeviceRecord) -> Iterator[str]:
 def _no_signer() -> Signer:
     message = "nothing is signed while judging"
     raise AssertionError(message)
-
-
-def _torn(folder: Path) -> Iterator[Flaw]:
-    """Yield what a first copy that was cut while it was written may be called: of each file only its `*.part` is there."""
-    for name, flaw in ((IDENTITY, Flaw.IDENTITY_MALFORMED), (CHECKPOINT, Flaw.CHECKPOINT_MALFORMED)):
-        if not (folder / name).exists():
-            yield flaw

@@ -8,11 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.core import checkpoint, identity as identity_form, layout
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOGS, PART_SUFFIX, RECEIPTS, TOP, MediumPath, shown
 from usbupdate.core.words import DEVICE_ID, DeviceId
-from usbupdate.errors import MediumError, MediumFileMissingError, NoEvidenceError, RejectedError, UnusableFileError
+from usbupdate.errors import (
+    MalformedError,
+    MediumError,
+    MediumFileMissingError,
+    NoEvidenceError,
+    RejectedError,
+    UnusableFileError,
+)
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
@@ -58,11 +66,14 @@ class LogPlace:
             # FAT's rename may leave only the new file, under the name that it was written by.
             for each in (name, name + PART_SUFFIX):
                 try:
-                    copy.files[name] = self.medium.read((*self.path, each), limit)
+                    contents = self.medium.read((*self.path, each), limit)
                 except MediumFileMissingError:
                     continue
                 except (RejectedError, MediumError) as error:
                     copy.unreadable[name] = str(error)
+                    break
+                if each == name or _is_whole(name, contents):
+                    copy.files[name] = contents
                 break
         return copy
 
@@ -106,6 +117,24 @@ def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:
         return medium.names(folder)
     except (RejectedError, MediumError):
         return ()
+
+
+def _is_whole(name: str, contents: bytes) -> bool:
+    """Tell whether a file that a device was still writing got to its end; a first copy that was cut accuses nobody.
+
+    Receipts count up to where they go.
+    """
+    try:
+        match name:
+            case layout.IDENTITY:
+                identity_form.decode(contents)
+            case layout.CHECKPOINT:
+                checkpoint.peek_unproven(contents)
+            case _:
+                pass
+    except MalformedError:
+        return False
+    return True
 
 
 def _is_log(names: tuple[str, ...]) -> bool:
