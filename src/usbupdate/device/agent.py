@@ -26,7 +26,6 @@ from usbupdate.errors import (
     BusyError,
     ForeignStickError,
     InputError,
-    LedgerError,
     MediumError,
     NothingInstalledError,
     NothingOnTrialError,
@@ -187,7 +186,7 @@ class Agent:
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
                 self._machine.export(medium, self.obligations, signal, why)
-            except (MediumError, ForeignStickError, LedgerError, NotReadyError) as problem:
+            except (MediumError, ForeignStickError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
                 why = f"{why} {problem} {problem.hint}".strip()
         self._machine.announcer.announce(signal, why)

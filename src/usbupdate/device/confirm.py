@@ -16,7 +16,7 @@ from usbupdate.device.agent import Agent
 from usbupdate.device.obligations import problem_of
 from usbupdate.device.signals import Signal
 from usbupdate.device.statestore import TRIAL_FILE
-from usbupdate.errors import LedgerError, NotReadyError
+from usbupdate.errors import NotReadyError
 
 if TYPE_CHECKING:
     from usbupdate.device.installer import Advance
@@ -47,7 +47,7 @@ def _confirm_without_state(machine: Machine, problem: NotReadyError) -> None:
     blank = machine.drafts.blank()
     # One receipt a boot, however often the agent is started in it.
     receipt = ReceiptId(hashlib.sha256(f"state-lost {blank.moment.boot_id}".encode()).hexdigest()[:32])
-    with suppress(LedgerError, NotReadyError):
+    with suppress(NotReadyError):
         draft = replace(blank, id=receipt, event=Event.STATE_LOST, problem=problem_of(problem))
         machine.ledger.append(draft)
     if not (machine.configuration.state_dir / TRIAL_FILE).exists():

@@ -71,7 +71,7 @@ def export_log(mount: Path, identity: Identity, ledger: Ledger, situation: Situa
         LogFolderHostileError: something other than ordinary files and folders lies there; it was left.
         LogConflictError: receipts lie there that are not an earlier state of these; they were left.
         StickReadOnlyError, LogStickFullError, LogStickError, LogNotKeptError: the stick did not take or keep them.
-        LedgerError, NotReadyError: the device's own receipts or key cannot be used.
+        NotReadyError: the device's own receipts or key cannot be used.
     """
     head = ledger.checkpoint()
     receipts, newest = _contents(ledger)

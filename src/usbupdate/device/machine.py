@@ -14,7 +14,7 @@ from usbupdate.device.configuration import ClockTrust, Configuration, RebootPoli
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates, run_checks
 from usbupdate.device.ledger import Ledger
-from usbupdate.errors import ForeignStickError, LedgerError, NotReadyError, StoredTrustError
+from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,7 @@ class Machine:
 class UnavailableLedger:
     """A ledger that cannot be opened: the device goes on running, and installs nothing. Implements `ports.Ledger`."""
 
-    def __init__(self, problem: LedgerError | NotReadyError) -> None:
+    def __init__(self, problem: NotReadyError) -> None:
         self._problem = problem
 
     def append(self, draft: Draft) -> None:
@@ -166,7 +166,7 @@ def open_ledger(configuration: Configuration) -> ports.Ledger:
     state_dir = configuration.state_dir
     try:
         return Ledger.open(state_dir / LEDGER_FOLDER, identity.load(state_dir), lambda: identity.load_signer(state_dir))
-    except (LedgerError, NotReadyError) as error:
+    except NotReadyError as error:
         return UnavailableLedger(error)
 
 

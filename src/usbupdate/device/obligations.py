@@ -33,7 +33,6 @@ from usbupdate.errors import (
     ContentsDifferError,
     FrameBrokenError,
     ImageDiffersError,
-    LedgerError,
     MediumError,
     NotReadyError,
     RejectedError,
@@ -82,7 +81,7 @@ class Obligations:
         self.record = record
         self.boot = boot
         self.loader_problem: BootLoaderError | None = None
-        self.ledger_problem: LedgerError | NotReadyError | None = None
+        self.ledger_problem: NotReadyError | None = None
         self.told: list[Draft] = []
         self._ports = ports
         self._is_blessed = False
@@ -233,7 +232,7 @@ class Obligations:
         try:
             for draft in (*self.record.pending, owed.draft):
                 self._ports.ledger.append(draft)
-        except (LedgerError, NotReadyError) as error:
+        except NotReadyError as error:
             self.ledger_problem = error
             self.change(lifecycle.kept_pending(self.record, owed, self.boot))
             return
@@ -255,7 +254,7 @@ class Obligations:
         try:
             for draft in self.record.pending:
                 self._ports.ledger.append(draft)
-        except (LedgerError, NotReadyError) as error:
+        except NotReadyError as error:
             self.ledger_problem = error
             return False
         self.change(lifecycle.pending_appended(self.record))

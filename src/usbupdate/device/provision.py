@@ -27,13 +27,7 @@ from usbupdate.device.machine import LEDGER_FOLDER, TRUST_FOLDER, open_ledger
 from usbupdate.device.statestore import PROVISIONED_FILE, StateStore
 from usbupdate.device.truststore import TrustStore
 from usbupdate.device.unit import Unit, require_sound_unit, save_unit
-from usbupdate.errors import (
-    AlreadyProvisionedError,
-    LedgerError,
-    MalformedError,
-    NotReadyError,
-    UnusableFileError,
-)
+from usbupdate.errors import AlreadyProvisionedError, MalformedError, NotReadyError, UnusableFileError
 
 if TYPE_CHECKING:
     from usbupdate.core.identity import Identity
@@ -143,7 +137,7 @@ def _provision(configuration: Configuration, running: Installed, request: Reques
     # 6. What cannot be appended now is appended by the agent.
     try:
         open_ledger(configuration).append(draft)
-    except (LedgerError, NotReadyError):
+    except NotReadyError:
         return made
     store.save(replace(record, pending=()))
     return made

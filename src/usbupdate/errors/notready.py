@@ -7,16 +7,6 @@ from dataclasses import dataclass
 from usbupdate.errors.tree import ExitCode, UsbupdateError
 
 
-@dataclass(eq=False)
-class LedgerError(UsbupdateError):
-    """A receipt could not be appended to the ledger; it is kept in the state file."""
-
-    problem: str
-    exit_code = ExitCode.NOT_READY
-    says = "The ledger failed: {problem}."
-    hint = "Free space on the state partition; nothing is installed until receipts can be written."
-
-
 class NotReadyError(UsbupdateError):
     """Fail closed: something without which nothing may be installed is missing or unreadable."""
 
@@ -180,6 +170,15 @@ class DegradedError(NotReadyError):
     problem: str
     says = "This device takes no updates for now: {problem}"
     hint = "Mend what is named and restart the device."
+
+
+@dataclass(eq=False)
+class LedgerError(NotReadyError):
+    """A receipt could not be appended to the ledger; it is kept in the state file."""
+
+    problem: str
+    says = "The ledger failed: {problem}."
+    hint = "Free space on the state partition; nothing is installed until receipts can be written."
 
 
 @dataclass(eq=False)
