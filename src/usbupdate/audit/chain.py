@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.findings import Finding, Flaw, runs_joined
-from usbupdate.core import checkpoint, envelope
-from usbupdate.core import identity as identity_form
+from usbupdate.core import checkpoint, envelope, identity as identity_form
 from usbupdate.core.identity import Identity
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
 from usbupdate.core.merkle import leaf_hash, root
@@ -85,10 +84,8 @@ def device_of(copy: LogCopy) -> DeviceId:
         return identity_form.decode(copy.files.get(IDENTITY, b"")).device
     except MalformedError:
         pass
-    try:
-        return envelope.peek_unproven(copy.files.get(RECEIPTS, b"").split(b"\n", 1)[0]).device
-    except MalformedError:
-        return UNKNOWN
+    first = envelope.peek_or_none(copy.files.get(RECEIPTS, b"").split(b"\n", 1)[0])
+    return UNKNOWN if first is None else first.device
 
 
 def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes]) -> Examined:
@@ -142,8 +139,8 @@ def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None
         try:
             receipt = envelope.open_line(line, identity)
         except (MalformedError, EvidenceSignatureError) as error:
-            claimed = _claimed(line)
-            behind = _claimed(lines[position + 1]) if position + 1 < len(lines) else None
+            claimed = envelope.peek_or_none(line)
+            behind = envelope.peek_or_none(lines[position + 1]) if position + 1 < len(lines) else None
             number = _named(number + 1, claimed, behind)
             flaw, detail = _flaw_behind(error, claimed, identity)
             examined.damaged.add(number)
@@ -155,13 +152,6 @@ def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None
         examined.damaged.add(number + 1)
         examined.add(Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
     _name_gaps(examined)
-
-
-def _claimed(line: bytes) -> Receipt | None:
-    try:
-        return envelope.peek_unproven(line)
-    except MalformedError:
-        return None
 
 
 def _named(expected: int, claimed: Receipt | None, behind: Receipt | None) -> int:

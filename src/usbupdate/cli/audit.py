@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from usbupdate.audit import telling
+from usbupdate.audit import wording
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
-from usbupdate.audit.verdict import require_good
-from usbupdate.audit.verdict import verify as verify_copies
+from usbupdate.audit.verdict import require_good, verify as verify_copies
 from usbupdate.cli import show
 
 app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in which order, and that nothing was removed.")
@@ -46,7 +45,7 @@ def enroll(
 ) -> None:
     """Say which key belongs to a device."""
     enrolments = enrol(source, Devices(devices), device=device, fingerprint=fingerprint)
-    show.result(telling.enrolments_table(enrolments), telling.enrolments_told(enrolments), as_json=json)
+    show.result(wording.enrolments_table(enrolments), wording.enrolments_told(enrolments), as_json=json)
 
 
 @app.command()
@@ -54,7 +53,7 @@ def verify(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = Fal
     """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
     known = Devices(devices)
     verdicts = verify_copies(find_copies(mounts), known)
-    show.result(telling.table(verdicts, known.names()), telling.told(verdicts, known.names()), as_json=json)
+    show.result(wording.table(verdicts, known.names()), wording.told(verdicts, known.names()), as_json=json)
     require_good(verdicts)
 
 
@@ -62,5 +61,5 @@ def verify(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = Fal
 def show_timelines(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = False) -> None:
     """Tell what each device did, oldest first; what is not proven is left out and ends in the code of 'verify'."""
     verdicts = verify_copies(find_copies(mounts), Devices(devices))
-    show.result(telling.timelines_table(verdicts), telling.timelines(verdicts), as_json=json)
+    show.result(wording.timelines_table(verdicts), wording.timelines(verdicts), as_json=json)
     require_good(verdicts)

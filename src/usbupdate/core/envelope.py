@@ -100,6 +100,14 @@ def peek_unproven(line: bytes) -> Receipt:
     return statement.decode(_parse(line).payload)
 
 
+def peek_or_none(line: bytes) -> Receipt | None:
+    """Return what a line claims as `peek_unproven` does, or None where it is no receipt that this version knows."""
+    try:
+        return peek_unproven(line)
+    except MalformedError:
+        return None
+
+
 def line_digest(line: bytes) -> Digest:
     """Return what the next receipt names as `previous`."""
     return Digest(hashlib.sha256(line).hexdigest())

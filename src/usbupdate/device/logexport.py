@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
-from usbupdate.core import envelope
-from usbupdate.core import identity as identity_form
+from usbupdate.core import envelope, identity as identity_form
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOG_NAMES, LOGS, PART_SUFFIX, RECEIPTS, SUMMARY, TOP, log_path, shown
 from usbupdate.device.ledger import SIZE_MAX
 from usbupdate.device.summary import EVENTS_SHOWN, Situation, summarise
@@ -111,7 +110,7 @@ class _Log:
         with self._translated(part):
             held = self._reader.read((part,), SIZE_MAX)
             rows = zip_longest(held.split(b"\n"), receipts.split(b"\n"), fillvalue=b"")
-            if any(row != own and _readable(row) is not None for row, own in rows):
+            if any(row != own and envelope.peek_or_none(row) is not None for row, own in rows):
                 raise LogConflictError(name=self._shown(part))
             if receipts.startswith(held):
                 durable.rename(self._folder / part, self._folder / RECEIPTS)
@@ -242,11 +241,4 @@ def _contents(ledger: Ledger) -> tuple[bytes, list[Receipt]]:
     for line in ledger.lines():
         contents.write(line + b"\n")
         newest.append(line)
-    return contents.getvalue(), [receipt for receipt in map(_readable, newest) if receipt is not None]
-
-
-def _readable(line: bytes) -> Receipt | None:
-    try:
-        return envelope.peek_unproven(line)
-    except MalformedError:
-        return None
+    return contents.getvalue(), [receipt for receipt in map(envelope.peek_or_none, newest) if receipt is not None]
