@@ -6,6 +6,7 @@ Source: design, section 11.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -51,7 +52,7 @@ class Plan:
 def create(folder: Path, plan: Plan) -> Identity:
     """Make a simulated device that runs the given images in slot a; slot b is as large, empty and bad.
 
-    The folder gets its name when all is done; a cut before leaves a folder `<name>.part`, which the next try removes.
+    The folder gets its name when all is done; only a cut before leaves a folder `<name>.part`, which the next try removes.
 
     Raises:
         InputError: something given cannot be used; nothing was made.
@@ -79,6 +80,10 @@ def create(folder: Path, plan: Plan) -> Identity:
         durable.rename(part, folder.absolute())
     except OSError as error:
         raise UnusableFileError(path=str(error.filename or folder), problem=error.strerror or "it failed") from error
+    finally:
+        # When all went well it bears another name by now.
+        with suppress(OSError):
+            durable.remove_tree(part)
     return identity
 
 

@@ -1,0 +1,36 @@
+"""`simulate new` makes a whole device or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usbupdate.core.words import DeviceId
+from usbupdate.errors import ConfiguredRootError, UnusableFileError, UnusableValueError, UsbupdateError
+from usbupdate.simulate.setup import ROOTFS, Plan, create
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("root", "device", "error"),
+    [
+        (b"{}", None, ConfiguredRootError),
+        (None, None, UnusableFileError),
+        (b"{}", "No Id", UnusableValueError),
+    ],
+)
+def test_an_error_leaves_nothing_behind(
+    tmp_path: Path, root: bytes | None, device: str | None, error: type[UsbupdateError]
+) -> None:
+    image, root_file = tmp_path / "rootfs.img", tmp_path / "root.json"
+    image.write_bytes(bytes(4096))
+    if root is not None:
+        root_file.write_bytes(root)
+    before = sorted(tmp_path.iterdir())
+    plan = Plan({ROOTFS: image}, "acme,gw-100", root_file, None if device is None else DeviceId(device))
+    with pytest.raises(error):
+        create(tmp_path / "dev", plan)
+    assert sorted(tmp_path.iterdir()) == before
