@@ -35,6 +35,23 @@ def save(path: Path, contents: bytes, *, mode: int = PUBLIC) -> None:
         growing.become(path)
 
 
+def create(path: Path, contents: bytes, *, mode: int = PUBLIC) -> None:
+    """Make a new file at `path`, durably; of several who try at once, one succeeds.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: there may be a new file with a part of the contents.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, mode)
+    try:
+        write_all(descriptor, contents)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(path.parent)
+
+
 class Growing:
     """A file that is written piece by piece and gets its name only when it is whole; a context manager.
 

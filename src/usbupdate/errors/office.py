@@ -38,7 +38,8 @@ class KeyLockedError(OfficeKeyError):
     """A key file is protected, and its passphrase is missing or wrong."""
 
     key: str
-    says = "The key {key} did not open: its passphrase is missing or wrong."
+    problem: str = "its passphrase is missing or wrong"
+    says = "The key {key} did not open: {problem}."
     hint = "Give the passphrase with --passphrase-file, in USBUPDATE_PASSPHRASE, or at the prompt."
 
 
@@ -69,6 +70,16 @@ class UselessKeyError(OfficeKeyError):
     key: str
     says = "The key {key} belongs to no role of this repository."
     hint = "Run 'usbupdate repo check' to see which keys are asked for."
+
+
+@dataclass(eq=False)
+class KeySignedNothingError(OfficeKeyError):
+    """A key was given to sign with, and nothing that waits asks for its signature."""
+
+    key: str
+    waiting: str
+    says = "The key {key} signed nothing: what waits ({waiting}) does not ask for it."
+    hint = "Run 'usbupdate repo check' to see which keys each role asks for. Other keys that were given have signed."
 
 
 class OfficeError(UsbupdateError):
@@ -103,6 +114,26 @@ class OfficeFileError(OfficeError):
     problem: str
     says = "{path} in the repository cannot be used: {problem}."
     hint = "Restore the repository from its backup."
+
+
+@dataclass(eq=False)
+class OfficeWriteError(OfficeError):
+    """A file of the repository could not be written; no image and no stick is to blame."""
+
+    path: str
+    problem: str
+    says = "{path} in the repository could not be written: {problem}."
+    hint = "Make room on that disk, or mend the permissions of the folder, then run the command again."
+
+
+@dataclass(eq=False)
+class OfficeBusyError(OfficeError):
+    """Another command changes the repository, or one was cut off so hard that its lock stayed."""
+
+    path: str
+    holder: str
+    says = "Another command is at work in this repository ({holder}): {path} is there."
+    hint = "Wait until it has ended. If it was cut off, as by a power cut, remove that file and run the command again."
 
 
 @dataclass(eq=False)
@@ -198,6 +229,34 @@ class StickDidNotKeepError(UsbupdateError):
     exit_code = ExitCode.STICK_WRITE
     says = "{mount} did not keep what was written to it: {problem}."
     hint = "Throw this stick away and write another one."
+
+
+@dataclass(eq=False)
+class UnconfirmedError(InputError):
+    """Something has to be confirmed, and there is nobody at a terminal to ask."""
+
+    what: str
+    says = "{what} has to be confirmed, and there is no terminal to ask at."
+    hint = "Look at what is shown above; if it is meant, run the command again with --yes."
+
+
+@dataclass(eq=False)
+class MountUnfitError(InputError):
+    """A folder that was named as a stick is part of a repository, of a stick, or named twice."""
+
+    mount: str
+    problem: str
+    says = "{mount} cannot be a stick: {problem}."
+    hint = "Name the folder where a stick is mounted, each stick once."
+
+
+@dataclass(eq=False)
+class ImageExistsError(InputError):
+    """An image for a duplicator would be written over a file."""
+
+    path: str
+    says = "{path} exists already."
+    hint = "Give another name, or replace it with --overwrite."
 
 
 @dataclass(eq=False)

@@ -14,10 +14,10 @@ from usbupdate.errors import (
     RejectedError,
     StickDidNotKeepError,
     StickWriteError,
-    UnusableFileError,
 )
 from usbupdate.packager import fat
 from usbupdate.packager.contents import read_pieces
+from usbupdate.packager.places import require_image_place
 from usbupdate.packager.stick import Watch
 from usbupdate.packager.verification import CheckedStick, verify
 
@@ -36,13 +36,12 @@ def write_image(what: Plan, image: Path, watch: Watch | None = None) -> CheckedS
     """Write a FAT32 image of the stick that a plan describes, read it back, and return what it proves.
 
     Raises:
-        UnusableFileError: something other than a file stands there.
+        UnusableFileError: something other than a file stands there, or the folder does not exist.
         StickWriteError: writing failed; a file that was there is as it was.
         StickDidNotKeepError: what was read back is not what was written.
     """
     watch = watch or Watch()
-    if image.exists() and not image.is_file():
-        raise UnusableFileError(path=str(image), problem="it is not an ordinary file")
+    require_image_place(image, overwrite=True)
     volume = fat.lay_out({item.path: item.size for item in what.items}, SPARE, what.now)
     try:
         with durable.Growing(image.with_name(image.name + PART_SUFFIX)) as growing:

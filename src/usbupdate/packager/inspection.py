@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usbupdate.core import layout
+from usbupdate.core import layout, trust
 from usbupdate.core.rootrules import SIZE_MAX, read_document
 from usbupdate.core.timefloor import format_time
-from usbupdate.errors import ForeignStickError, UnusableFileError
+from usbupdate.errors import ConfiguredRootError, ForeignStickError, UnusableFileError
 from usbupdate.medium import DirectoryMedium
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.verification import verify
@@ -58,7 +58,7 @@ def inspect(
     """Return what a stick proves, measured by a root that is given, or else by its own first one.
 
     Raises:
-        UnusableFileError: the given root cannot be read.
+        UnusableFileError: the given root cannot be read, or is none.
         ForeignStickError: the stick is none of ours.
         RejectedError: a device would reject this stick.
         MediumError: it could not be read.
@@ -85,6 +85,11 @@ def _given(root: Path) -> bytes:
     try:
         if root.stat().st_size > SIZE_MAX[Role.ROOT]:
             raise UnusableFileError(path=str(root), problem="it is too large for root metadata")
-        return root.read_bytes()
+        raw = root.read_bytes()
+        trust.check_configured_root(raw)
     except OSError as error:
         raise UnusableFileError(path=str(root), problem=error.strerror or "it cannot be read") from error
+    except ConfiguredRootError as error:
+        problem = "it is not root metadata of a repository, such as REPO/metadata/1.root.json"
+        raise UnusableFileError(path=str(root), problem=problem) from error
+    return raw

@@ -21,7 +21,7 @@ from usbupdate.core import index
 from usbupdate.core.index import IndexedChunk, chunk_size_for
 from usbupdate.core.manifest import IMAGE_SIZE_MAX, PACK_SIZE_MAX, Artifact, Blob
 from usbupdate.core.words import Digest
-from usbupdate.errors import UnusableFileError
+from usbupdate.errors import OfficeWriteError, UnusableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,12 +67,13 @@ def pack_image(image: Path, slot_class: SlotClass, payload: Path, how: Packing) 
     Files that are there already are written again with the same bytes.
 
     Raises:
-        UnusableFileError: the image cannot be read, is empty, too large, or changes meanwhile; or `payload` cannot be written.
+        UnusableFileError: the image cannot be read, is empty, too large, or changes meanwhile.
+        OfficeWriteError: `payload` cannot be written.
     """
     threads = how.threads or os.cpu_count() or 1
     try:
         with (
-            image.open("rb") as source,
+            _opened(image) as source,
             ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool,
             _PackWriter(payload, how.pack_size) as packs,
         ):
@@ -83,16 +84,27 @@ def pack_image(image: Path, slot_class: SlotClass, payload: Path, how: Packing) 
             if digest is None:
                 raise UnusableFileError(path=str(image), problem="it changes while it is read")
             packs.finish()
+        index_blob = _store(payload, b"".join(records))
     except OSError as error:
-        raise UnusableFileError(path=str(image), problem=error.strerror or "it cannot be read or packed") from error
-    raw = b"".join(records)
+        # The image's own faults have become errors of their own below: what is left is the repository's disk.
+        raise OfficeWriteError(path=str(payload), problem=error.strerror or "it cannot be written") from error
     return Artifact(
         slot_class=slot_class,
         image=Blob(digest, size),
         chunk_size=chunk_size,
-        index=_store(payload, raw),
+        index=index_blob,
         packs=tuple(packs.finished),
     )
+
+
+def require_image(image: Path) -> None:
+    """Refuse an image that cannot be packed, before any work.
+
+    Raises:
+        UnusableFileError: it cannot be read, is empty or too large.
+    """
+    with _opened(image) as source:
+        _size(image, source)
 
 
 def payload_file(payload: Path, digest: Digest) -> Path:
@@ -182,7 +194,7 @@ def _pack(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet; they ar
         records.append(index.encode([chunk]))
 
     for start in range(0, size, chunk_size):
-        raw = source.read(min(chunk_size, size - start))
+        raw = _read(source, min(chunk_size, size - start))
         if len(raw) != min(chunk_size, size - start):
             return None
         whole.update(raw)
@@ -197,7 +209,7 @@ def _pack(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet; they ar
         how.progress(len(raw))
     while pending:
         settle()
-    return Digest(whole.hexdigest()) if not source.read(1) else None
+    return Digest(whole.hexdigest()) if not _read(source, 1) else None
 
 
 def _compress(raw: bytes, level: int) -> bytes:
@@ -205,10 +217,27 @@ def _compress(raw: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False).compress(raw)
 
 
+def _opened(image: Path) -> BinaryIO:
+    try:
+        return image.open("rb")
+    except OSError as error:
+        raise UnusableFileError(path=str(image), problem=error.strerror or "it cannot be read") from error
+
+
+def _read(source: BinaryIO, size: int) -> bytes:
+    try:
+        return source.read(size)
+    except OSError as error:
+        raise UnusableFileError(path=str(source.name), problem=error.strerror or "it cannot be read") from error
+
+
 def _size(image: Path, source: BinaryIO) -> int:
-    # Seeking finds the size of a block device too, which stat does not know.
-    size = source.seek(0, os.SEEK_END)
-    source.seek(0)
+    try:
+        # Seeking finds the size of a block device too, which stat does not know.
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+    except OSError as error:
+        raise UnusableFileError(path=str(image), problem=error.strerror or "it cannot be read") from error
     if not 1 <= size <= IMAGE_SIZE_MAX:
         raise UnusableFileError(path=str(image), problem=f"an image has 1 to {IMAGE_SIZE_MAX} bytes, this has {size}")
     return size
