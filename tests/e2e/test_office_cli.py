@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import socket
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from typer.testing import CliRunner
 
+from usbupdate import durable
 from usbupdate.cli.main import app
 from usbupdate.errors import ExitCode
 
@@ -48,6 +56,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("image").write_bytes(os.urandom(300_000) + bytes(600_000))
     Path("app").write_bytes(os.urandom(10_000))
+    Path("empty").touch()
     Path("stick1").mkdir()
     Path("stick2").mkdir()
     return tmp_path
@@ -99,10 +108,10 @@ def test_two_of_three_people_sign_on_their_own_computers() -> None:
     said = usbupdate("repo", "init", "repo", *people, "--threshold", "root=2", "--threshold", "targets=2", "--json").json()
     assert said["signed"] is False
     usbupdate("stick", "write", "repo", "stick1", code=ExitCode.UNSIGNED)
-    shown = usbupdate("repo", "sign", "repo", "--key", "alice.pem")
-    assert "root: 2 of 3 keys sign" in shown.err
+    shown = usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem")
+    assert "root: needs 2 of 3 keys" in shown.err
     assert "NOT SIGNED YET: root needs 1 more" in shown.out
-    assert "sticks can be written" in usbupdate("repo", "sign", "repo", "--key", "bob.pem").out
+    assert "sticks can be written" in usbupdate("repo", "sign", "repo", "--yes", "--key", "bob.pem").out
     created = usbupdate("bundle", "create", "image", *MADE, "--sequence", "1", "--json").json()
     assert created["signed"] is False
     missing = created["missing"]
@@ -110,8 +119,8 @@ def test_two_of_three_people_sign_on_their_own_computers() -> None:
     assert [(each["role"], each["needed"], len(each["keys"])) for each in missing] == [("targets", 2, 3)]
     usbupdate("stick", "write", "repo", "stick1", code=ExitCode.UNSIGNED)
     assert tree("stick1") == {}
-    usbupdate("repo", "sign", "repo", "--key", "bob.pem")
-    usbupdate("repo", "sign", "repo", "--key", "carol.pem")
+    usbupdate("repo", "sign", "repo", "--yes", "--key", "bob.pem")
+    usbupdate("repo", "sign", "repo", "--yes", "--key", "carol.pem")
     usbupdate("stick", "write", "repo", "stick1")
 
 
@@ -131,8 +140,8 @@ def test_a_protected_key_takes_its_passphrase_from_a_file_or_the_environment() -
     usbupdate("key", "create", "alice.pem", "--passphrase-file", "secret")
     assert b"ENCRYPTED" in Path("alice.pem").read_bytes()
     usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub", "--passphrase-file", "secret")
-    usbupdate("repo", "sign", "repo", "--key", "alice.pem", passphrase=WRONG, code=ExitCode.KEY)
-    said = usbupdate("repo", "sign", "repo", "--key", "alice.pem", passphrase=RIGHT, code=0)
+    usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem", passphrase=WRONG, code=ExitCode.KEY)
+    said = usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem", passphrase=RIGHT, code=0)
     assert "sticks can be written" in said.out
 
 
@@ -187,6 +196,7 @@ def test_a_stick_that_ends_soon_is_told_and_then_an_error() -> None:
         (("repo", "init", "other", "--threshold", "root=2"), ExitCode.KEY),
         (("repo", "init", "other", "--threshold", "root=many"), ExitCode.INPUT),
         (("repo", "init", "other", "--lifetime", "root=0"), ExitCode.INPUT),
+        (("repo", "init", "other", "--lifetime", "root=99999999"), ExitCode.INPUT),
         (("repo", "init", "image/repo"), ExitCode.INPUT),
         (("repo", "check", "nowhere"), ExitCode.OFFICE),
         (("repo", "sign", "repo", "--key", "image"), ExitCode.KEY),
@@ -196,6 +206,8 @@ def test_a_stick_that_ends_soon_is_told_and_then_an_error() -> None:
         (("key", "create", "image"), ExitCode.KEY),
         (("key", "show", "nowhere"), ExitCode.KEY),
         (("key", "create", "alice.pem", "--passphrase-file", "nowhere"), ExitCode.INPUT),
+        (("key", "create", "alice.pem", "--passphrase-file", "empty"), ExitCode.INPUT),
+        (("key", "create", "alice.pem", "--passphrase-file", "image"), ExitCode.INPUT),
         (("bundle", "create", "nowhere", *MADE, "--sequence", "2"), ExitCode.INPUT),
         (("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "image"), ExitCode.INPUT),
         (("bundle", "create", "image", *MADE, "--sequence", "0"), ExitCode.INPUT),
@@ -206,11 +218,20 @@ def test_a_stick_that_ends_soon_is_told_and_then_an_error() -> None:
         (("bundle", "create", "image", *MADE, "--sequence", "2", "--level", "99"), ExitCode.INPUT),
         (("bundle", "create", "image", *MADE, "--sequence", "2", "--notes-file", "image"), ExitCode.INPUT),
         (("bundle", "create", "image", *MADE), ExitCode.USAGE),
+        (("bundle", "create", "image", *MADE, "--sequence", "2", "--class", "app=nowhere"), ExitCode.INPUT),
+        (("bundle", "create", "image", *MADE, "--sequence", "2", "--notes", "x", "--notes-file", "app"), ExitCode.INPUT),
         (("bundle", "withdraw", "--repo", "repo", "--name", "pump"), ExitCode.OFFICE),
         (("bundle", "list", "--repo", "nowhere"), ExitCode.OFFICE),
         (("stick", "write", "repo"), ExitCode.INPUT),
         (("stick", "write", "repo", "nowhere"), ExitCode.INPUT),
         (("stick", "write", "repo", "image"), ExitCode.INPUT),
+        (("stick", "write", "repo", "repo"), ExitCode.INPUT),
+        (("stick", "write", "repo", "repo/metadata"), ExitCode.INPUT),
+        (("stick", "write", "repo", "."), ExitCode.INPUT),
+        (("stick", "write", "repo", "stick1", "stick2/../stick1"), ExitCode.INPUT),
+        (("stick", "write", "repo", "--image", "image"), ExitCode.INPUT),
+        (("stick", "write", "repo", "--image", "nodir/image"), ExitCode.INPUT),
+        (("stick", "write", "repo", "stick1", "--bundle", "gw", "--log-only"), ExitCode.INPUT),
         (("stick", "write", "repo", "stick1", "--bundle", "pump"), ExitCode.OFFICE),
         (("stick", "inspect", "stick1"), ExitCode.REFUSED),
         (("stick", "inspect", "nowhere"), ExitCode.INPUT),
@@ -230,3 +251,247 @@ def test_a_jump_in_the_sequence_is_taken_when_it_is_meant() -> None:
     usbupdate("repo", "init", "repo")
     usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
     usbupdate("bundle", "create", "image", *MADE, "--sequence", "20261123", "--yes")
+
+
+def protected(name: str, passphrase: str) -> None:
+    Path(f"{name}.secret").write_text(passphrase, encoding="utf-8")
+    usbupdate("key", "create", f"{name}.pem", "--passphrase-file", f"{name}.secret")
+
+
+def test_a_key_without_a_passphrase_is_said_to_be_unprotected() -> None:
+    assert "NOT PROTECTED" in usbupdate("key", "create", "alice.pem").err
+    Path("secret").write_text(RIGHT, encoding="utf-8")
+    said = usbupdate("key", "create", "bob.pem", "--passphrase-file", "secret", "--json")
+    assert "NOT PROTECTED" not in said.err
+    assert said.json()["protected"] is True
+
+
+def test_a_wrong_passphrase_stops_a_bundle_before_anything_is_registered_and_the_right_one_makes_it() -> None:
+    protected("alice", RIGHT)
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem", passphrase=RIGHT)
+    before = tree("repo")
+    order = ("bundle", "create", "image", *MADE, "--sequence", "1")
+    assert "passphrase is wrong" in usbupdate(*order, passphrase=WRONG, code=ExitCode.KEY).err
+    assert tree("repo") == before
+    assert usbupdate(*order, "--json", passphrase=RIGHT).json()["signed"] is True
+
+
+def test_a_missing_passphrase_is_named_beside_the_role_that_lacks_a_signature() -> None:
+    protected("alice", RIGHT)
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem", passphrase=RIGHT)
+    said = usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+    assert "alice.pem did not sign: its passphrase is missing" in said.out
+    usbupdate("bundle", "withdraw", "--repo", "repo", "--name", "gw", passphrase=WRONG, code=ExitCode.KEY)
+
+
+def test_a_key_that_was_given_and_cannot_sign_is_an_error() -> None:
+    protected("alice", RIGHT)
+    usbupdate("key", "create", "bob.pem")
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub", "--key", "root=bob.pem")
+    before = tree("repo")
+    sign = ("repo", "sign", "repo", "--yes", "--key")
+    assert "public key" in usbupdate(*sign, "alice.pem.pub", code=ExitCode.KEY).err
+    assert "missing" in usbupdate(*sign, "alice.pem", code=ExitCode.KEY).err
+    assert "wrong" in usbupdate(*sign, "alice.pem", passphrase=WRONG, code=ExitCode.KEY).err
+    assert "signed nothing" in usbupdate(*sign, "bob.pem", code=ExitCode.KEY).err
+    assert tree("repo") == before
+    usbupdate(*sign, "alice.pem", passphrase=RIGHT)
+    assert "Nothing waits" in usbupdate(*sign, "alice.pem", passphrase=RIGHT).out
+
+
+def test_signing_twice_says_that_nothing_new_was_signed() -> None:
+    for name in ("alice", "bob"):
+        usbupdate("key", "create", f"{name}.pem")
+    people = ("--key", "targets=alice.pem.pub", "--key", "targets=bob.pem.pub", "--threshold", "targets=2")
+    usbupdate("repo", "init", "repo", *people)
+    sign = ("repo", "sign", "repo", "--yes", "--key", "alice.pem")
+    assert "targets is signed with alice.pem.pub" in usbupdate(*sign).out.replace(f"{Path.cwd()}/", "")
+    assert "Nothing new is signed" in usbupdate(*sign).out
+
+
+def test_nobody_signs_without_a_look_and_a_yes() -> None:
+    usbupdate("key", "create", "alice.pem")
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "7")
+    said = usbupdate("repo", "sign", "repo", "--key", "alice.pem", code=ExitCode.INPUT)
+    digest = hashlib.sha256(Path("image").read_bytes()).hexdigest()
+    for fact in ("gw, version 1.0, sequence 7, for acme,gw-100", f"900000 bytes, sha256 {digest}", "--yes"):
+        assert fact in said.err
+    usbupdate("repo", "sign", "repo", "--key", "alice.pem", "--json", code=ExitCode.INPUT)
+
+
+def test_an_unsigned_bundle_that_is_withdrawn_leaves_nothing_that_waits() -> None:
+    usbupdate("key", "create", "alice.pem")
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub")
+    usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+    usbupdate("stick", "write", "repo", "stick1", code=ExitCode.UNSIGNED)
+    assert "withdrawn: gw" in usbupdate("bundle", "withdraw", "--repo", "repo", "--name", "gw").out
+    usbupdate("stick", "write", "repo", "stick1")
+
+
+def test_a_withdrawal_that_waits_is_called_so() -> None:
+    usbupdate("key", "create", "alice.pem")
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+    usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem")
+    said = usbupdate("bundle", "withdraw", "--repo", "repo", "--name", "gw")
+    assert "will be withdrawn once that is signed: gw" in said.out
+    assert "will be withdrawn" in usbupdate("bundle", "list", "--repo", "repo").out
+    usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem")
+    assert "No bundles" in usbupdate("bundle", "list", "--repo", "repo").out
+
+
+def test_withdrawing_several_bundles_at_once_needs_a_yes() -> None:
+    usbupdate("repo", "init", "repo")
+    for sequence in ("1", "2"):
+        usbupdate("bundle", "create", "image", *MADE, "--sequence", sequence)
+    withdraw = ("bundle", "withdraw", "--repo", "repo", "--name", "gw")
+    assert "sequence 2" in usbupdate(*withdraw, code=ExitCode.INPUT).err
+    usbupdate(*withdraw, "--yes")
+
+
+def test_refreshing_says_until_when_and_fails_when_it_cannot_sign() -> None:
+    usbupdate("repo", "init", "repo")
+    assert "timestamp is signed anew: version 2, until " in usbupdate("repo", "refresh", "repo").out
+    Path("repo/keys/targets.pem").write_bytes(b"spoilt")
+    usbupdate("repo", "refresh", "repo")
+    Path("repo/keys/timestamp.pem").write_bytes(b"spoilt")
+    said = usbupdate("repo", "refresh", "repo", code=ExitCode.UNSIGNED)
+    assert "timestamp.pem did not sign" in said.out
+    # What is published is as good as before, and nothing that waits stands in its way.
+    usbupdate("stick", "write", "repo", "stick1")
+
+
+def test_rotating_names_the_roles_that_change_hands() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("key", "create", "new.pem")
+    said = usbupdate("repo", "rotate", "repo", "--key", "targets=new.pem")
+    assert "+ targets key" in said.out
+    assert "timestamp key" not in said.out
+
+
+def test_the_checkup_says_how_many_have_signed() -> None:
+    for name in ("alice", "bob"):
+        usbupdate("key", "create", f"{name}.pem")
+    people = ("--key", "targets=alice.pem", "--key", "targets=bob.pem.pub", "--threshold", "targets=2")
+    usbupdate("repo", "init", "repo", *people)
+    assert "needs 2 of 2 keys, 1 has signed the change that waits" in usbupdate("repo", "check", "repo").out
+
+
+def test_a_second_command_is_turned_away_while_one_changes_the_repository() -> None:
+    usbupdate("repo", "init", "repo")
+    lock = Path("repo/office.lock")
+    lock.write_text("process 1 on another-computer", encoding="utf-8")
+    said = usbupdate("bundle", "create", "image", *MADE, "--sequence", "1", code=ExitCode.OFFICE)
+    assert "office.lock" in said.err
+    usbupdate("stick", "write", "repo", "stick1")
+    # A command of this computer that is no more has left its lock behind.
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    lock.write_text(f"process {gone.stdout.strip()} on {socket.gethostname()}", encoding="utf-8")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+    assert not lock.exists()
+
+
+def test_a_folder_of_a_stick_is_not_taken_for_a_stick() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("stick", "write", "repo", "stick1")
+    before = tree("stick1")
+    usbupdate("stick", "write", "repo", "stick1/usbupdate", code=ExitCode.INPUT)
+    usbupdate("stick", "write", "repo", "stick1/usbupdate/metadata", code=ExitCode.INPUT)
+    assert tree("stick1") == before
+    Path("usbupdate").mkdir()
+    assert "plain folder" in usbupdate("stick", "write", "repo", "usbupdate").err
+
+
+def test_an_image_is_written_over_only_when_that_is_meant() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("stick", "write", "repo", "--image", "image", "--overwrite")
+    assert Path("image").stat().st_size % 512 == 0
+
+
+def test_a_stick_that_failed_is_told_once_and_no_success_with_it() -> None:
+    usbupdate("repo", "init", "repo")
+    said = usbupdate("stick", "write", "repo", "nowhere", code=ExitCode.INPUT)
+    assert said.out == ""
+    assert said.err.count("not the folder of a mounted stick") == 1
+    said = usbupdate("stick", "write", "repo", "nowhere", "stick1", "elsewhere", code=ExitCode.INPUT)
+    assert "stick1: written" in said.out
+    assert said.err.count("What to do: ") == said.err.count("Error: ") == 2
+    assert "100 %" not in said.err
+
+
+def test_progress_without_a_terminal_ends_at_100_and_is_silent_with_json() -> None:
+    usbupdate("repo", "init", "repo")
+    said = usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+    assert said.err.splitlines()[-1] == "packing: 100 %"
+    for _ in range(2):
+        # The second time nearly nothing is written.
+        written = usbupdate("stick", "write", "repo", "stick1").err.splitlines()
+        assert written[-1] == "writing and reading back: 100 %"
+        assert len(written) <= 12
+    assert "%" not in usbupdate("stick", "write", "repo", "stick2", "--json").err
+
+
+def test_what_is_no_root_is_called_so_in_words_of_the_office() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("stick", "write", "repo", "stick1")
+    said = usbupdate("stick", "inspect", "stick1", "--root", "repo/metadata/timestamp.json", code=ExitCode.INPUT)
+    assert "it is not root metadata" in said.err
+
+
+def test_a_bad_value_is_shown_as_it_was_typed() -> None:
+    usbupdate("repo", "init", "repo")
+    said = usbupdate(
+        "bundle", "create", "image", *MADE[:4], "--repo", "repo", "--sequence", "1", "--compatible", "a b", code=ExitCode.INPUT
+    )
+    assert "compatible[0] 'a b' cannot be used" in said.err
+
+
+def test_a_full_disk_of_the_office_is_not_blamed_on_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    usbupdate("repo", "init", "repo")
+    before = tree("repo")
+    real = durable.Growing.write
+
+    def full(growing: durable.Growing, contents: bytes) -> None:
+        if len(contents) > 1000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(growing, contents)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable.Growing, "write", full)
+        said = usbupdate("bundle", "create", "image", *MADE, "--sequence", "1", code=ExitCode.OFFICE)
+    assert "repo/payload in the repository could not be written: No space left" in said.err
+    assert tree("repo") == before
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
+
+
+def test_ctrl_c_while_signing_leaves_nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    usbupdate("repo", "init", "repo")
+    order = ("bundle", "create", "image", *MADE, "--sequence", "1")
+
+    def stop(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CryptoSigner, "sign", stop)
+        usbupdate(*order, code=ExitCode.STOPPED)
+    assert "No bundles" in usbupdate("bundle", "list", "--repo", "repo").out
+    assert list(Path("repo/staged").iterdir()) == []
+    usbupdate("stick", "write", "repo", "stick1")
+    usbupdate(*order)
+
+
+def test_a_file_that_cannot_be_read_is_told_in_our_words_and_not_in_those_of_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The library of the command line asks the system beforehand, in a box and with the exit code of a wrong command line.
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    Path("secret").write_text(RIGHT, encoding="utf-8")
+    Path("notes").write_text("Better.", encoding="utf-8")
+    usbupdate("key", "create", "alice.pem", "--passphrase-file", "secret")
+    usbupdate("repo", "init", "repo")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "1", "--notes-file", "notes", "--sbom", "app")
+    usbupdate("stick", "write", "repo", "stick1")
+    usbupdate("stick", "write", "repo", "--image", "app", "--overwrite")
+    usbupdate("stick", "inspect", "stick1", "--root", "repo/metadata/1.root.json")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, OfficeKeyError, UnusableFileError
 from usbupdate.packager import keys
@@ -54,8 +53,9 @@ def test_a_protected_key_opens_with_its_passphrase_only(tmp_path: Path) -> None:
     made = keys.create(path, passphrase=HERS)
     assert b"ENCRYPTED" in path.read_bytes()
     assert keys.open_signer(str(path), made, lambda _: HERS) is not None
-    assert keys.open_signer(str(path), made, no_passphrase) is None
-    with pytest.raises(KeyLockedError):
+    with pytest.raises(KeyLockedError, match="missing"):
+        keys.open_signer(str(path), made, no_passphrase)
+    with pytest.raises(KeyLockedError, match="wrong"):
         keys.open_signer(str(path), made, lambda _: "wrong")
 
 
@@ -86,7 +86,7 @@ def test_absent_people_do_not_sign_and_are_no_error(tmp_path: Path) -> None:
     made = keys.create(tmp_path / "bob.pem")
     assert keys.open_signer(str(tmp_path / "bob.pem.pub"), made, no_passphrase) is None
     assert keys.open_signer(str(tmp_path / "carol.pem"), made, no_passphrase) is None
-    assert keys.open_signer("hsm:2", made, no_passphrase) is None
+    assert KeyRing({made.keyid: "hsm:2"}, no_passphrase).signer(made) is None
 
 
 def test_another_key_in_place_of_the_known_one_does_not_sign(tmp_path: Path) -> None:
@@ -120,7 +120,11 @@ def test_what_is_no_file_is_no_key(tmp_path: Path, name: str) -> None:
 
 def test_somebody_elses_passphrase_does_not_keep_me_from_signing(tmp_path: Path) -> None:
     bob = keys.create(tmp_path / "bob.pem", passphrase=HIS)
-    ring = KeyRing({bob.keyid: str(tmp_path / "bob.pem")}, lambda _: "mine")
+    mine = keys.create(tmp_path / "mine.pem", passphrase=HERS)
+    ring = KeyRing({key.keyid: str(tmp_path / name) for key, name in ((bob, "bob.pem"), (mine, "mine.pem"))}, lambda _: HERS)
+    ring.reach([bob, mine])
     assert ring.signer(bob) is None
+    assert ring.signer(mine) is not None
+    assert [each.problem for each in ring.unopened({bob.keyid, mine.keyid})] == ["its passphrase is wrong"]
     given = KeyRing({}, lambda _: HIS, [str(tmp_path / "bob.pem")])
     assert given.signer(bob) is not None

@@ -79,13 +79,13 @@ def test_lifetimes_are_the_owners(tmp_path: Path) -> None:
 def test_nothing_is_published_before_enough_people_have_signed(board: Bench) -> None:
     assert board.office.metadata.root() is None
     assert roles(signing.missing(board.office.metadata)) == ["root", "targets"]
-    missing = sessions.sign(board.office, NOW, extra=[str(board.folder / "bob-at-home.pem")])
+    missing = sessions.sign(board.office, NOW, extra=[str(board.folder / "bob-at-home.pem")]).missing
     assert missing == ()
     assert board.office.metadata.timestamp() is not None
 
 
 def test_a_second_signature_of_the_same_person_does_not_count(board: Bench) -> None:
-    missing = sessions.sign(board.office, NOW, extra=[str(board.folder / "alice.pem")])
+    missing = sessions.sign(board.office, NOW, extra=[str(board.folder / "alice.pem")]).missing
     assert roles(missing) == ["root", "targets"]
     assert [each.needed for each in missing] == [1, 1]
 
@@ -101,7 +101,7 @@ def test_an_edit_drops_the_signatures_that_were_given(board: Bench) -> None:
     assert waiting is not None
     assert sorted(waiting.signed.targets) == ["gw-1.json", "gw-2.json"]
     assert len(waiting.signatures) == 1
-    assert sessions.sign(board.office, NOW, extra=bob) == ()
+    assert sessions.sign(board.office, NOW, extra=bob).missing == ()
     published = board.office.metadata.targets()
     assert published is not None
     assert sorted(published.signed.targets) == ["gw-1.json", "gw-2.json"]
@@ -122,7 +122,7 @@ def test_a_forged_signature_is_not_counted_and_not_kept(board: Bench) -> None:
     (alice,) = waiting.signatures.values()
     other = next(each for each in waiting.signed.roles["root"].keyids if each != alice.keyid)
     path.write_bytes(path.read_bytes().replace(alice.keyid.encode(), other.encode(), 1))
-    assert roles(sessions.sign(board.office, NOW)) == ["root", "targets"]
+    assert roles(sessions.sign(board.office, NOW).missing) == ["root", "targets"]
 
 
 def test_a_key_that_nobody_asked_for_is_told_so(board: Bench) -> None:
@@ -166,7 +166,7 @@ def test_rotation_is_signed_by_the_old_and_the_new_root_keys(bench: Bench) -> No
     changed, missing = office.rotate(bench.office, NOW, Hands({Role.ROOT: [f"{new}.pub"]}))
     assert roles(missing) == ["root"]
     assert changed.metadata.versions(Role.ROOT) == (1,)
-    assert sessions.sign(changed, NOW, extra=[str(bench.folder / "new-at-home.pem")]) == ()
+    assert sessions.sign(changed, NOW, extra=[str(bench.folder / "new-at-home.pem")]).missing == ()
     assert changed.metadata.versions(Role.ROOT) == (1, 2)
 
 
@@ -207,7 +207,7 @@ def test_a_new_threshold_keeps_the_keys(board: Bench) -> None:
     changed, _ = office.rotate(board.office, NOW, Hands(thresholds={Role.ROOT: 3}))
     assert [(each.role, each.needed) for each in signing.missing(changed.metadata)] == [(Role.ROOT, 2)]
     people = [str(board.folder / f"{name}-at-home.pem") for name in ("bob", "carol")]
-    assert sessions.sign(changed, NOW, extra=people) == ()
+    assert sessions.sign(changed, NOW, extra=people).missing == ()
 
 
 def test_refreshing_renews_the_timestamp_and_never_targets(bench: Bench) -> None:

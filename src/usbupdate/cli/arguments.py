@@ -10,20 +10,24 @@ from typing import Annotated, Final
 
 import typer
 
-from usbupdate.errors import UnusableFileError, UnusableValueError
+from usbupdate.errors import UnconfirmedError, UnusableFileError, UnusableValueError
 from usbupdate.packager.keys import Passphrases
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.office import Hands
 
 ENVIRONMENT: Final = "USBUPDATE_PASSPHRASE"
-_PASSPHRASE_MAX: Final = 4096
+_PASSPHRASE_MAX: Final = 1023
+"""In bytes: what OpenSSL takes."""
 
+_DIGITS_MAX: Final = 9
+
+# Whether a path can be read is found out by reading, here and below: typer's own check speaks another language.
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Repo = Annotated[Path, typer.Argument(metavar="REPO", help="The folder of the repository.")]
-RepoOption = Annotated[Path, typer.Option("--repo", metavar="REPO", help="The folder of the repository.")]
+Repo = Annotated[Path, typer.Argument(metavar="REPO", readable=False, help="The folder of the repository.")]
+RepoOption = Annotated[Path, typer.Option("--repo", metavar="REPO", readable=False, help="The folder of the repository.")]
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help=f"The passphrase of protected keys; else {ENVIRONMENT}, else a prompt."),
+    typer.Option(metavar="FILE", readable=False, help=f"The passphrase of protected keys; else {ENVIRONMENT}, else a prompt."),
 ]
 KeyPairs = Annotated[
     list[str] | None,
@@ -41,8 +45,8 @@ def now() -> datetime:
 
 def passphrases(file: Path | None) -> Passphrases:
     """Return who is asked for passphrases: the file, else the environment, else the person at the terminal, once a key."""
-    fixed = _from_file(file) if file is not None else os.environ.get(ENVIRONMENT)
-    if fixed is not None:
+    fixed = _from_file(file) if file is not None else _from_environment()
+    if fixed:
         return lambda _: fixed
     known: dict[str, str | None] = {}
 
@@ -60,7 +64,7 @@ def new_passphrase(file: Path | None) -> str | None:
     """Return the passphrase for a new key, or None for a key without one."""
     if file is not None:
         return _from_file(file)
-    if (given := os.environ.get(ENVIRONMENT)) is not None:
+    if (given := _from_environment()) is not None:
         return given or None
     if not sys.stdin.isatty():
         return None
@@ -80,7 +84,7 @@ def numbers(pairs: list[str] | None, option: str) -> dict[Role, int]:
     """Return numbers by role, from `ROLE=N`."""
     found = {}
     for role, text in _pairs(pairs, option):
-        if not (text.isascii() and text.isdigit()) or len(text) > len("100000"):
+        if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS_MAX:
             raise UnusableValueError(what=option, value=f"{role}={text}", problem="it is not of the form ROLE=NUMBER")
         found[role] = int(text)
     return found
@@ -98,18 +102,39 @@ def images(rootfs: Path, others: list[str] | None) -> dict[str, Path]:
 
 
 def text_of(file: Path | None, given: str) -> str:
-    """Return the text in a file if one is named, else the text that was given."""
+    """Return the text in a file if one is named, else the text that was given.
+
+    Raises:
+        InputError: both are there, or the file cannot be read.
+    """
     if file is None:
         return given
+    if given:
+        raise UnusableValueError(
+            what="--notes-file", value=str(file), problem="--notes is there too, and one of them is enough"
+        )
     try:
         return file.read_text(encoding="utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableFileError(path=str(file), problem="it is not a readable text in UTF-8") from error
 
 
-def confirm(question: str, *, without_terminal: bool = False) -> bool:
-    """Return a person's answer, or `without_terminal` where nobody can be asked; Abort if the person stops the command."""
-    return typer.confirm(question, err=True) if sys.stdin.isatty() else without_terminal
+def confirm(question: str) -> bool:
+    """Return a person's answer, no where nobody can be asked; Abort if the person stops the command."""
+    return sys.stdin.isatty() and typer.confirm(question, err=True)
+
+
+def require_yes(question: str, what: str, *, yes: bool) -> None:
+    """Have something confirmed by a person at the terminal, or by `--yes`; Abort if the person says no.
+
+    Raises:
+        UnconfirmedError: there is neither.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UnconfirmedError(what=what)
+    typer.confirm(question, err=True, abort=True)
 
 
 def _pairs(pairs: list[str] | None, option: str) -> list[tuple[Role, str]]:
@@ -123,9 +148,19 @@ def _pairs(pairs: list[str] | None, option: str) -> list[tuple[Role, str]]:
     return found
 
 
+def _from_environment() -> str | None:
+    text = os.environ.get(ENVIRONMENT)
+    if text is not None and len(text.encode(errors="surrogateescape")) > _PASSPHRASE_MAX:
+        raise UnusableValueError(what=ENVIRONMENT, value="", problem=f"a passphrase has at most {_PASSPHRASE_MAX} bytes")
+    return text
+
+
 def _from_file(file: Path) -> str:
     try:
         with file.open("rb") as source:
-            return source.read(_PASSPHRASE_MAX).decode().rstrip("\r\n")
+            text = source.read(_PASSPHRASE_MAX + 3).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableFileError(path=str(file), problem="no passphrase can be read from it") from error
+    if not 1 <= len(text.encode()) <= _PASSPHRASE_MAX:
+        raise UnusableFileError(path=str(file), problem=f"a passphrase has 1 to {_PASSPHRASE_MAX} bytes")
+    return text

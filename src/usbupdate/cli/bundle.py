@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from usbupdate.cli import show
-from usbupdate.cli.arguments import AsJson, PassphraseFile, RepoOption, confirm, images, now, passphrases, text_of
+from usbupdate.cli.arguments import (
+    AsJson,
+    PassphraseFile,
+    RepoOption,
+    confirm,
+    images,
+    now,
+    passphrases,
+    require_yes,
+    text_of,
+)
+from usbupdate.cli.progress import counted
 from usbupdate.core.manifest import Kind
 from usbupdate.core.strictjson import Json
 from usbupdate.errors import DeltasNotMadeError, SequenceJumpError
 from usbupdate.packager import bundle, pack
 from usbupdate.packager.bundle import Offer, Order
 from usbupdate.packager.keys import Passphrases
+from usbupdate.packager.lock import opened_for_change
 from usbupdate.packager.office import Office
 from usbupdate.packager.pack import Packing
 
 app = typer.Typer(name="bundle", no_args_is_help=True, help="Make, list and withdraw bundles.")
 
 Many = list[str] | None
-_Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="The image of slot class rootfs.")]
+_Image = Annotated[Path, typer.Argument(metavar="IMAGE", readable=False, help="The image of slot class rootfs.")]
 _Compatible = Annotated[list[str], typer.Option(metavar="C", help="The hardware it is for. Repeatable.")]
-_Base = Annotated[Many, typer.Option(metavar="OLD_IMAGE", help="An older image to make a delta from. Repeatable.")]
+_Base = Annotated[Many, typer.Option(metavar="OLD_IMAGE", help="Reserved: deltas are not made yet.")]
 _Class = Annotated[Many, typer.Option("--class", metavar="CLASS=IMAGE", help="The image of another slot class. Repeatable.")]
 _Sequence = Annotated[int, typer.Option(metavar="S", help="A number that rises with every release.")]
 _From = Annotated[int, typer.Option("--from-sequence", metavar="S", help="The lowest sequence it can be installed from.")]
 _Device = Annotated[Many, typer.Option(metavar="ID", help="Only for this device. Repeatable.")]
 _Group = Annotated[Many, typer.Option(metavar="G", help="Only for devices of this group. Repeatable.")]
-_NotesFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Release notes, as a text file.")]
-_Sbom = Annotated[Path | None, typer.Option(metavar="FILE", help="The bill of materials whose digest is signed too.")]
+_NotesFile = Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Release notes, as a text file.")]
+_Sbom = Annotated[
+    Path | None, typer.Option(metavar="FILE", readable=False, help="The bill of materials whose digest is signed too.")
+]
 _Level = Annotated[int, typer.Option(metavar="N", help="How hard zstd compresses, 1 to 22.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="A jump of more than 1,000 in the sequence is meant.")]
+_YesAll = Annotated[bool, typer.Option("--yes", help="Withdraw all bundles of that name without asking.")]
 
 
 @app.command()
@@ -63,9 +79,9 @@ def create(
         name, version, sequence, tuple(compatible), images(image, classes), kind, from_sequence,
         tuple(device or ()), tuple(group or ()), text_of(notes_file, notes), sbom, jump_is_meant=yes,
     )  # fmt: skip
-    office = Office.open(repo)
-    offer = _created(office, order, level, passphrases(passphrase_file))
-    _tell(office, [offer], "made", as_json=as_json)
+    with opened_for_change(repo) as office:
+        offer = _created(office, order, level, passphrases(passphrase_file), quiet=as_json)
+    _tell(office, [offer], "made", "made", as_json=as_json)
 
 
 @app.command("list")
@@ -81,16 +97,24 @@ def withdraw(
     repo: RepoOption,
     name: Annotated[str, typer.Option(metavar="N", help="The name of the bundle.")],
     sequence: Annotated[int | None, typer.Option(metavar="S", help="Only the one with this sequence.")] = None,
+    yes: _YesAll = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Offer a bundle no more; devices that see a stick written later refuse it on older sticks too."""
-    office = Office.open(repo)
-    offers = bundle.withdraw(office, name, sequence, now(), passphrases(passphrase_file))
-    _tell(office, list(offers), "withdrawn", as_json=as_json)
+    with opened_for_change(repo) as office:
+        meant = bundle.to_withdraw(office, name, sequence)
+        if len(meant) > 1 and not yes:
+            for each in meant:
+                typer.echo(show.bundle_line(each), err=True)
+            what = f"Withdrawing all {len(meant)} bundles named {name} (--sequence takes one)"
+            require_yes(f"Withdraw all {len(meant)}?", what, yes=yes)
+        offers = bundle.withdraw(office, name, sequence, now(), passphrases(passphrase_file))
+    told = "will be withdrawn once that is signed" if any(each.bundle.leaving for each in offers) else "withdrawn"
+    _tell(office, list(offers), "withdrawn", told, as_json=as_json)
 
 
-def _created(office: Office, order: Order, level: int, ask: Passphrases) -> Offer:
+def _created(office: Office, order: Order, level: int, ask: Passphrases, *, quiet: bool) -> Offer:
     """Make a bundle, asking once about a jump in the sequence if somebody is there to ask."""
     total = sum(path.stat().st_size for path in order.images.values() if path.is_file())
     try:
@@ -99,8 +123,10 @@ def _created(office: Office, order: Order, level: int, ask: Passphrases) -> Offe
         if not confirm(f"{error} Devices never go back below it. Is that meant?"):
             raise
         order = bundle.with_jump_meant(order)
-    with show.progress("packing", total) as advance:
-        return bundle.create(office, order, now(), how=Packing(level=level, progress=advance), ask=ask)
+    with counted("packing", total, quiet=quiet) as advance:
+        offer = bundle.create(office, order, now(), how=Packing(level=level, progress=advance), ask=ask)
+        advance.finish()
+    return offer
 
 
 def _require_no_deltas(base: Many) -> None:
@@ -108,9 +134,9 @@ def _require_no_deltas(base: Many) -> None:
         raise DeltasNotMadeError(base=base[0])
 
 
-def _tell(office: Office, offers: list[Offer], what: str, *, as_json: bool) -> None:
+def _tell(office: Office, offers: list[Offer], what: str, told: str, *, as_json: bool) -> None:
     missing = offers[0].missing
     table = {"signed": not missing, "missing": show.missing_table(office, missing)}
     bundles: list[Json] = [show.bundle_table(each.bundle) for each in offers]
-    lines = [f"{what}: {show.bundle_line(each.bundle)}" for each in offers]
+    lines = [f"{told}: {show.bundle_line(replace(each.bundle, leaving=False))}" for each in offers]
     show.result({**table, "bundles": bundles, "action": what}, [*lines, *show.missing_lines(office, missing)], as_json=as_json)

@@ -20,20 +20,28 @@ _SHOW_HELP = "A private or public key file, or a key URI such as hsm:2."
 
 @app.command()
 def create(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes; FILE.pub gets the public half.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", readable=False, help="Where the private key goes; FILE.pub gets the public half.")
+    ],
     algorithm: Annotated[Algorithm, typer.Option(help="The kind of key.")] = Algorithm.ED25519,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a private key that only you can read, and its public half to give to others."""
-    key = keys.create(file, algorithm=algorithm, passphrase=new_passphrase(passphrase_file))
+    passphrase = new_passphrase(passphrase_file)
+    key = keys.create(file, algorithm=algorithm, passphrase=passphrase)
     public = f"{file}{keys.PUBLIC_SUFFIX}"
     lines = [
         f"Private key: {file} (keep it to yourself)",
         f"Public half: {public} (for the repository)",
         f"Key id: {key.keyid}",
     ]
-    out.result({"id": key.keyid, "private": str(file), "public": public}, lines, as_json=as_json)
+    if passphrase is None:
+        out.note(f"{file} is NOT PROTECTED by a passphrase: whoever can read it can sign. --passphrase-file gives it one.")
+    table: dict[str, Json] = {
+        "id": key.keyid, "private": str(file), "public": public, "protected": passphrase is not None,
+    }  # fmt: skip
+    out.result(table, lines, as_json=as_json)
 
 
 @app.command()

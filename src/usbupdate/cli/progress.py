@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Final, Self
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.progress import Progress, TaskID
 
 _STEP: Final = 10
@@ -28,7 +32,7 @@ class InstallProgress:
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console  # noqa: PLC0415 - costs time that a service without a terminal saves
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415 - the same  # noqa: PLC0415 - the same
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415 - the same
 
             columns = (
                 TextColumn("{task.description}"),
@@ -60,3 +64,42 @@ class InstallProgress:
         elif (tenths := done_bytes * _STEP // max(1, total_bytes)) > self._tenths:
             self._tenths = tenths
             typer.echo(f"{self._what}: {tenths * 100 // _STEP} %", err=True)
+
+
+class Counted:
+    """Counts bytes for a progress that is told sums; may be called from several threads.
+
+    Args:
+        shown: None where nothing is to be seen.
+        total: the bytes of all the work, or 0 if nobody knows.
+    """
+
+    def __init__(self, shown: InstallProgress | None, total: int) -> None:
+        self._shown = shown
+        self._total = total
+        self._done = 0
+        self._lock = Lock()
+
+    def __call__(self, size: int) -> None:
+        """Take notice that so many bytes more are done."""
+        with self._lock:
+            # Estimates may be too low: 100 % is said once, by `finish`.
+            self._done = min(self._done + size, self._total - 1) if self._total else 0
+            if self._shown is not None and self._total:
+                self._shown.advanced(self._done, self._total)
+
+    def finish(self) -> None:
+        """Take notice that all is done, although less had to be done than was thought."""
+        if self._shown is not None and self._total:
+            self._shown.advanced(self._total, self._total)
+
+
+@contextmanager
+def counted(what: str, total: int, *, quiet: bool) -> Iterator[Counted]:
+    """Yield what is told the bytes done since the last call; `quiet` where one JSON document is all that is wanted."""
+    if quiet:
+        yield Counted(None, total)
+        return
+    with InstallProgress() as shown:
+        shown.began(what)
+        yield Counted(shown, total)

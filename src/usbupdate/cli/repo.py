@@ -13,14 +13,15 @@ from usbupdate.cli.arguments import (
     PassphraseFile,
     Repo,
     ThresholdPairs,
-    confirm,
     hands,
     now,
     numbers,
     passphrases,
+    require_yes,
 )
-from usbupdate.packager import office as offices
-from usbupdate.packager import sessions, upkeep
+from usbupdate.errors import NotSignedError
+from usbupdate.packager import office as offices, sessions, upkeep
+from usbupdate.packager.lock import opened_for_change
 from usbupdate.packager.office import Office
 from usbupdate.packager.signing import Missing
 
@@ -53,14 +54,18 @@ def sign(
     as_json: AsJson = False,
 ) -> None:
     """Show what waits for signatures, add yours, and say who is missing."""
-    office = Office.open(repo)
-    changes = sessions.changes(office)
-    for change in changes:
-        typer.echo(f"{change.role}: {change.text}", err=True)
-    if changes and not yes and not as_json and not confirm("Sign this?", without_terminal=True):
-        raise typer.Abort
-    missing = sessions.sign(office, now(), passphrases(passphrase_file), key or ())
-    _tell(office, missing, [] if changes else ["Nothing waits for signatures."], as_json=as_json)
+    # What is signed must be what was shown: nobody else may change it in between.
+    with opened_for_change(repo) as office:
+        changes = sessions.changes(office)
+        for change in changes:
+            typer.echo(f"{change.role}: {change.text}", err=True)
+        if changes:
+            require_yes("Sign this?", "Your signature under this", yes=yes)
+        visit = sessions.sign(office, now(), passphrases(passphrase_file), key or ())
+    lines = [f"{role} is signed with {office.reference_or_id(keyid)}." for role, keyid in visit.added]
+    if changes and not visit.added:
+        lines.append("Nothing new is signed: every key within reach has signed this already, or is asked for nothing here.")
+    _tell(office, visit.missing, lines if changes else ["Nothing waits for signatures."], as_json=as_json)
 
 
 @app.command()
@@ -72,16 +77,35 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Replace the keys of roles by those named; with none named, each key in REPO/keys by a fresh one."""
-    office, missing = offices.rotate(Office.open(repo), now(), hands(key, threshold), passphrases(passphrase_file))
-    _tell(office, missing, ["The rotation is prepared; write new sticks once it is signed."], as_json=as_json)
+    with opened_for_change(repo) as opened:
+        before = opened.metadata.root()
+        office, missing = offices.rotate(opened, now(), hands(key, threshold), passphrases(passphrase_file))
+    after = office.metadata.staged_root() or office.metadata.root()
+    lines = []
+    if after is not None:
+        found = sessions.changes_of_root(office, before.signed if before is not None else None, after.signed)
+        lines = [f"{change.role}: {change.text}" for change in found]
+    if len(lines) == 1:
+        lines.append("No role changes hands: no key lies in REPO/keys and none was named. The root only gets a new end.")
+    waits = office.metadata.staged_root() is not None
+    lines.append("It counts once it is signed; then write new sticks." if waits else "It counts now: write new sticks.")
+    _tell(office, missing, lines, as_json=as_json)
 
 
 @app.command()
 def refresh(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
     """Sign a new timestamp, and a new snapshot if its end comes near; never targets."""
-    office = Office.open(repo)
-    missing = upkeep.refresh(office, now(), passphrases(passphrase_file))
-    _tell(office, missing, [], as_json=as_json)
+    with opened_for_change(repo) as office:
+        before = upkeep.ends(office)
+        missing = upkeep.refresh(office, now(), passphrases(passphrase_file))
+    lines = [
+        f"{role} is signed anew: version {version}, until {end}"
+        for role, (version, end) in upkeep.ends(office).items()
+        if before.get(role) != (version, end)
+    ]
+    _tell(office, missing, lines, as_json=as_json)
+    if unrenewed := upkeep.could_not_renew(missing):
+        raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in unrenewed))
 
 
 @app.command()

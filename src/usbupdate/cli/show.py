@@ -1,25 +1,22 @@
-"""What the commands of the office print: lines for a person or one JSON document, and progress on the other stream."""
+"""What the commands of the office print: lines for a person or one JSON document, and notes on the other stream."""
 
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from usbupdate.core.strictjson import Json
+    from usbupdate.errors import UsbupdateError
     from usbupdate.packager.bundle import Bundle
     from usbupdate.packager.inspection import Inspection
     from usbupdate.packager.office import Office
     from usbupdate.packager.signing import Missing
     from usbupdate.packager.upkeep import Checkup
-
-_STEPS: Final = 10
 
 
 def result(table: Mapping[str, Json], lines: Iterable[str], *, as_json: bool) -> None:
@@ -31,27 +28,14 @@ def result(table: Mapping[str, Json], lines: Iterable[str], *, as_json: bool) ->
         typer.echo(line)
 
 
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield what is told the bytes done since the last call: a bar on a terminal, some plain lines elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console  # noqa: PLC0415 - costs time that a script without a terminal saves
-        from rich.progress import Progress  # noqa: PLC0415 - the same
+def problem(error: UsbupdateError) -> None:
+    """Print what went wrong and what to do, once; the command goes on or has its own end."""
+    typer.echo(f"Error: {error}\nWhat to do: {error.hint}", err=True)
 
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(label, total=total or None)
-            yield lambda size: bar.advance(task, size)
-        return
-    done = shown = 0
 
-    def tell(size: int) -> None:
-        nonlocal done, shown
-        done += size
-        if total and (step := min(done * _STEPS // total, _STEPS)) > shown:
-            shown = step
-            typer.echo(f"{label}: {step * 100 // _STEPS} %", err=True)
-
-    yield tell
+def note(text: str) -> None:
+    """Print something that a person should know, and that is no result and no error."""
+    typer.echo(f"Note: {text}", err=True)
 
 
 def size(count: int) -> str:
@@ -69,6 +53,7 @@ def missing_table(office: Office, missing: Sequence[Missing]) -> Json:
             "role": str(each.role),
             "needed": each.needed,
             "keys": [{"id": keyid, "reference": office.reference(keyid)} for keyid in each.keys],
+            "unopened": [{"id": key.keyid, "reference": key.reference, "problem": key.problem} for key in each.unopened],
         }
         for each in missing
     ]
@@ -81,6 +66,8 @@ def missing_lines(office: Office, missing: Sequence[Missing]) -> Iterator[str]:
     for each in missing:
         people = ", ".join(f"{keyid[:8]} ({office.reference(keyid)})" for keyid in each.keys)
         yield f"NOT SIGNED YET: {each.role} needs {each.needed} more of: {people}"
+        for key in each.unopened:
+            yield f"    {office.reference(key.keyid)} did not sign: {key.problem}"
 
 
 def bundle_table(bundle: Bundle) -> dict[str, Json]:
@@ -99,6 +86,7 @@ def bundle_table(bundle: Bundle) -> dict[str, Json]:
         "target": bundle.target,
         "manifest_sha256": bundle.sha256,
         "published": bundle.published,
+        "withdrawal_waits": bundle.leaving,
         "payload_bytes": sum(blob.size for blob in bundle.payload),
         "images": {each.slot_class: {"sha256": each.image.sha256, "size": each.image.size} for each in manifest.artifacts},
     }
@@ -108,6 +96,8 @@ def bundle_line(bundle: Bundle) -> str:
     """Return a bundle in one line."""
     manifest = bundle.manifest
     waits = "" if bundle.published else "  (waits for signatures)"
+    if bundle.leaving:
+        waits = "  (will be withdrawn once that is signed)"
     payload = size(sum(blob.size for blob in bundle.payload))
     return (
         f"{manifest.name} {manifest.version}, sequence {manifest.sequence}, {', '.join(manifest.compatible)}, {payload}{waits}"
@@ -127,6 +117,8 @@ def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
                 "days_left": each.days_left,
                 "threshold": each.threshold,
                 "losable_keys": each.losable,
+                "signed_by": each.signed,
+                "waits": each.waits,
                 "keys": [{"id": key.id, "reference": key.reference, "within_reach": key.within_reach} for key in each.keys],
             }
             for each in checkup.roles
@@ -138,7 +130,8 @@ def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
     """Yield the state of a repository."""
     for each in checkup.roles:
         end = f"version {each.version}, until {each.expires} ({each.days_left} days)" if each.expires else "not published"
-        yield f"{each.role}: {end}; {each.threshold} of {len(each.keys)} keys sign; {each.losable} key(s) may be lost"
+        signed = f"{each.signed} {'has' if each.signed == 1 else 'have'} signed{' the change that waits' if each.waits else ''}"
+        yield f"{each.role}: {end}; needs {each.threshold} of {len(each.keys)} keys, {signed}; {each.losable} may be lost"
         for key in each.keys:
             yield f"    {key.id[:8]}  {key.reference}{'' if key.within_reach else '  (not within reach)'}"
     yield from missing_lines(office, checkup.missing)

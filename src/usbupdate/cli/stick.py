@@ -10,19 +10,24 @@ import typer
 
 from usbupdate.cli import show
 from usbupdate.cli.arguments import AsJson, Repo, now
+from usbupdate.cli.progress import counted
 from usbupdate.core.strictjson import Json
 from usbupdate.errors import UnusableValueError, UsbupdateError
 from usbupdate.packager import inspection, stick
 from usbupdate.packager.duplicate import write_image
 from usbupdate.packager.office import Office
+from usbupdate.packager.places import plain_folders, require_image_place, require_mounts
 from usbupdate.packager.stick import MARGIN_DAYS, Plan, Watch, Wishes
 from usbupdate.packager.verification import CheckedStick
 
 app = typer.Typer(name="stick", no_args_is_help=True, help="Write and inspect update sticks.")
 
-_Mounts = Annotated[list[Path] | None, typer.Argument(metavar="MOUNT...", help="The folders where the sticks are mounted.")]
+_Mounts = Annotated[list[Path] | None, typer.Argument(metavar="MOUNT...", readable=False, help="Where the sticks are mounted.")]
 _Bundles = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A bundle, or NAME-SEQUENCE. Repeatable.")]
-_Image = Annotated[Path | None, typer.Option(metavar="FILE", help="A FAT32 image for a duplicator, instead of a stick.")]
+_Image = Annotated[
+    Path | None, typer.Option(metavar="FILE", readable=False, help="A FAT32 image for a duplicator, instead of a stick.")
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that --image names, if it is there.")]
 _LogOnly = Annotated[bool, typer.Option("--log-only", help="A stick without bundles, to collect logs.")]
 _Margin = Annotated[int, typer.Option(metavar="DAYS", min=0, help="How long a stick must be good for at least.")]
 
@@ -33,28 +38,41 @@ def write(
     mounts: _Mounts = None,
     bundle: _Bundles = None,
     image: _Image = None,
+    overwrite: _Overwrite = False,
     log_only: _LogOnly = False,
     margin: _Margin = MARGIN_DAYS,
     as_json: AsJson = False,
 ) -> None:
     """Write sticks, then read everything back and verify it as a device would."""
+    if bundle and log_only:
+        raise UnusableValueError(what="--bundle", value=bundle[0], problem="--log-only makes a stick without bundles")
     places = _places(mounts, image)
-    plan = stick.plan(Office.open(repo), now(), Wishes(tuple(bundle or ()), log_only, margin))
-    with show.progress("writing and reading back", 2 * plan.size * max(1, len(places))) as advance:
+    office = Office.open(repo)
+    require_mounts(office.path, places)
+    if image is not None:
+        require_image_place(image, overwrite=overwrite)
+    for folder in plain_folders(places):
+        show.note(f"{folder} is a plain folder: nothing is mounted there. It is written all the same.")
+    plan = stick.plan(office, now(), Wishes(tuple(bundle or ()), log_only, margin))
+    with counted("writing and reading back", 2 * plan.size * max(1, len(places)), quiet=as_json) as advance:
         watch = Watch(advance, advance)
         results = stick.write_all(plan, places, watch) if image is None else ((image, write_image(plan, image, watch)),)
+        if not any(isinstance(found, UsbupdateError) for _, found in results):
+            advance.finish()
     _tell(plan, results, as_json=as_json)
 
 
 @app.command()
 def inspect(
-    mount: Annotated[Path, typer.Argument(metavar="MOUNT", help="The folder where the stick is mounted, or a copy of it.")],
-    root: Annotated[Path | None, typer.Option(metavar="ROOT", help="The root that the devices trust.")] = None,
+    mount: Annotated[
+        Path, typer.Argument(metavar="MOUNT", readable=False, help="The folder where the stick is mounted, or a copy of it.")
+    ],
+    root: Annotated[Path | None, typer.Option(metavar="ROOT", readable=False, help="The root that the devices trust.")] = None,
     margin: _Margin = MARGIN_DAYS,
     as_json: AsJson = False,
 ) -> None:
     """Read and verify every byte of a stick, and say what is on it and until when it is good."""
-    with show.progress("reading", 0) as read:
+    with counted("reading", 0, quiet=as_json) as read:
         found = inspection.inspect(inspection.opened(mount), root, now(), read)
     show.result(show.inspection_table(found), show.inspection_lines(found), as_json=as_json)
     stick.require_alive(found.first_to_end, found.expires[found.first_to_end], now(), margin)
@@ -68,19 +86,23 @@ def _places(mounts: list[Path] | None, image: Path | None) -> list[Path]:
 
 def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateError]], *, as_json: bool) -> None:
     """Print what became of each stick, then raise what became of the first that failed."""
-    failed = [(mount, found) for mount, found in results if isinstance(found, UsbupdateError)]
+    failed = [found for _, found in results if isinstance(found, UsbupdateError)]
     sticks: list[Json] = [
         {"mount": str(mount), "written": not isinstance(found, UsbupdateError), "error": _error(found)}
         for mount, found in results
     ]
     bundles: list[Json] = [show.bundle_table(each) for each in plan.bundles]
-    lines = [f"{mount}: {_error(found) or 'written, read back and verified'}" for mount, found in results]
-    lines += [show.bundle_line(each) for each in plan.bundles] or ["Without bundles: for logs, and for whom to trust."]
-    lines.append(f"{show.size(plan.size)} a stick, good until {plan.expires}")
+    good = [mount for mount, found in results if not isinstance(found, UsbupdateError)]
+    lines = [f"{mount}: written, read back and verified" for mount in good]
+    if good:
+        lines += [show.bundle_line(each) for each in plan.bundles] or ["Without bundles: for logs, and for whom to trust."]
+        lines.append(f"{show.size(plan.size)} a stick, good until {plan.expires}")
     table: dict[str, Json] = {"bundles": bundles, "sticks": sticks, "bytes": plan.size, "good_until": plan.expires}
     show.result(table, lines, as_json=as_json)
+    for other in failed[:0:-1]:
+        show.problem(other)
     if failed:
-        raise failed[0][1]
+        raise failed[0]
 
 
 def _error(found: CheckedStick | UsbupdateError) -> str | None:

@@ -65,12 +65,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle of the repository: its target name, the digest of its manifest, and whether sticks would carry it now."""
+    """A bundle of the repository: its target name, the digest of its manifest, and whether sticks would carry it now.
+
+    `leaving` is True while a list without it waits for signatures.
+    """
 
     target: str
     manifest: Manifest
     sha256: Digest
     published: bool
+    leaving: bool = False
 
     @property
     def payload(self) -> tuple[Blob, ...]:
@@ -92,7 +96,10 @@ def create(
 ) -> Offer:
     """Pack the images of a release, and propose it as a target, signed with every key within reach.
 
+    Whatever stops it, the repository offers nothing new, and the same order can be given again.
+
     Raises:
+        OfficeKeyError: a passphrase fits no key; the repository is as it was.
         InputError: a value or an image cannot be used; the repository is as it was.
         SequenceTakenError: another bundle has the sequence; as above.
         SequenceJumpError: the sequence looks like a slip; as above.
@@ -101,15 +108,26 @@ def create(
     if not 1 <= how.level <= _LEVEL_MAX:
         raise UnusableValueError(what="level", value=str(how.level), problem=f"it is not between 1 and {_LEVEL_MAX}")
     draft = require_order(office, order, now)
+    desk = office.desk(now, ask)
+    desk.open_keys()
     pack.forget_unfinished(office.payload)
     artifacts = tuple(pack.pack_image(order.images[name], SlotClass(name), office.payload, how) for name in order.images)
     raw = manifests.encode(replace(draft, artifacts=artifacts))
     digest = Digest(hashlib.sha256(raw).hexdigest())
     name = target_name(draft.name, draft.sequence)
-    durable.save(office.manifests / f"{digest}.{name}", raw)
+    manifest = office.manifests / f"{digest}.{name}"
     targets = _edited(office)
     targets.targets[name] = TargetFile(len(raw), {"sha256": digest}, name)
-    return _propose(office, targets, name, now, ask)
+    missing = None
+    try:
+        durable.save(manifest, raw)
+        missing = desk.propose_targets(targets)
+    finally:
+        if missing is None and not _is_target(office, name):
+            durable.remove(manifest)
+    published = office.metadata.targets()
+    is_published = published is not None and name in published.signed.targets
+    return Offer(Bundle(name, manifests.decode(raw), digest, is_published), missing)
 
 
 def require_order(office: Office, order: Order, now: datetime) -> Manifest:
@@ -121,6 +139,8 @@ def require_order(office: Office, order: Order, now: datetime) -> Manifest:
         SequenceJumpError: the sequence looks like a slip, and is not said to be meant.
     """
     draft = _draft(order, now)
+    for image in order.images.values():
+        pack.require_image(image)
     _require_free_sequence(draft, _every_manifest(office), jump_is_meant=order.jump_is_meant)
     return draft
 
@@ -139,10 +159,10 @@ def listed(office: Office) -> tuple[Bundle, ...]:
     published, waiting = office.metadata.targets(), office.metadata.staged_targets()
     offered = published.signed.targets if published is not None else {}
     entries = [(target, True) for target in offered.values()]
-    if waiting is not None:
-        entries += [(target, False) for name, target in waiting.signed.targets.items() if offered.get(name) != target]
-    found = [_bundle(office, target, published=is_published) for target, is_published in entries]
-    bundles = [each for each in found if each is not None]
+    proposed = waiting.signed.targets if waiting is not None else offered
+    entries += [(target, False) for name, target in proposed.items() if offered.get(name) != target]
+    found = [bundle_of(office, target, published=is_published) for target, is_published in entries]
+    bundles = [replace(each, leaving=each.target not in proposed) for each in found if each is not None]
     return tuple(sorted(bundles, key=lambda each: (each.manifest.name, each.manifest.sequence)))
 
 
@@ -154,15 +174,28 @@ def withdraw(
     Raises:
         NoSuchBundleError: nothing of that name and sequence is offered.
     """
-    meant = [each for each in listed(office) if each.manifest.name == name and sequence in {None, each.manifest.sequence}]
+    gone = to_withdraw(office, name, sequence)
     targets = _edited(office)
-    gone = [each for each in meant if targets.targets.pop(each.target, None) is not None]
-    if not gone:
-        raise NoSuchBundleError(bundle=name if sequence is None else f"{name}-{sequence}")
+    for each in gone:
+        del targets.targets[each.target]
     desk = office.desk(now, ask)
-    desk.stage_targets(targets)
-    missing = desk.advance()
-    return tuple(Offer(each, missing) for each in gone)
+    desk.open_keys()
+    missing = desk.propose_targets(targets)
+    still = {each.target for each in listed(office)}
+    return tuple(Offer(replace(each, leaving=each.target in still), missing) for each in gone)
+
+
+def to_withdraw(office: Office, name: str, sequence: int | None) -> tuple[Bundle, ...]:
+    """Return the bundles that a withdrawal would mean: the one with that sequence, or all of that name.
+
+    Raises:
+        NoSuchBundleError: nothing of that name and sequence is offered, or it is being withdrawn already.
+    """
+    meant = [each for each in listed(office) if each.manifest.name == name and sequence in {None, each.manifest.sequence}]
+    found = tuple(each for each in meant if not each.leaving)
+    if not found:
+        raise NoSuchBundleError(bundle=name if sequence is None else f"{name}-{sequence}")
+    return found
 
 
 def chosen(office: Office, names: Iterable[str] = ()) -> tuple[Bundle, ...]:
@@ -214,8 +247,22 @@ def _draft(order: Order, now: datetime) -> Manifest:
         # The device's own reader is the judge.
         return manifests.decode(manifests.encode(draft))
     except MalformedError as error:
-        value = str(getattr(order, error.field.partition("[")[0], "given"))
-        raise UnusableValueError(what=error.field, value=value, problem=error.problem) from error
+        raise UnusableValueError(what=error.field, value=_value_of(order, error.field), problem=error.problem) from error
+
+
+def _value_of(order: Order, field_name: str) -> str:
+    """Return what was given for a field of the manifest, such as `compatible[0]`, as the person gave it."""
+    name, _, rest = field_name.partition("[")
+    given: object = getattr(order, name, "")
+    if not isinstance(given, tuple):
+        return str(given)
+    number = rest.partition("]")[0]
+    return str(given[int(number)]) if number.isdigit() and int(number) < len(given) else ", ".join(given)
+
+
+def _is_target(office: Office, name: str) -> bool:
+    waiting, published = office.metadata.staged_targets(), office.metadata.targets()
+    return any(each is not None and name in each.signed.targets for each in (waiting, published))
 
 
 def _require_free_sequence(draft: Manifest, others: Iterable[Manifest], *, jump_is_meant: bool) -> None:
@@ -241,12 +288,16 @@ def _every_manifest(office: Office) -> list[Manifest]:
         for metadata in office.metadata.all_targets()
         for target in metadata.signed.targets.values()
     }
-    found = [_bundle(office, target, published=False) for target in entries.values()]
+    found = [bundle_of(office, target, published=False) for target in entries.values()]
     return [each.manifest for each in found if each is not None]
 
 
-def _bundle(office: Office, target: TargetFile, *, published: bool) -> Bundle | None:
-    """Return the bundle that a target is, or None for a target of another kind."""
+def bundle_of(office: Office, target: TargetFile, *, published: bool) -> Bundle | None:
+    """Return the bundle that a target is, or None for a target of another kind.
+
+    Raises:
+        OfficeFileError: its manifest is missing or damaged.
+    """
     if target.path.startswith("allow-"):
         return None
     digest = Digest(target.hashes["sha256"])
@@ -271,18 +322,6 @@ def _edited(office: Office) -> Targets:
         return Targets()
     published.signed.version += 1
     return published.signed
-
-
-def _propose(office: Office, targets: Targets, name: str, now: datetime, ask: Passphrases) -> Offer:
-    desk = office.desk(now, ask)
-    desk.stage_targets(targets)
-    missing = desk.advance()
-    published = office.metadata.targets()
-    is_published = published is not None and name in published.signed.targets
-    found = _bundle(office, targets.targets[name], published=is_published)
-    if found is None:
-        raise NoSuchBundleError(bundle=name)
-    return Offer(found, missing)
 
 
 def _digest_of(path: Path) -> Digest:

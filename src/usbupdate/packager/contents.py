@@ -109,8 +109,11 @@ def read_pieces(item: Item) -> Iterator[bytes]:
 
 
 def _may_wait(office: Office, role: Role) -> bool:
-    # A root that is being discussed changes nothing about the present one, under which sticks go on being made.
-    return role is Role.ROOT and office.metadata.root() is not None
+    # A root that is being discussed changes nothing about the present one, under which sticks go on being made; nor does a
+    # newer snapshot or timestamp of a state that is signed already.
+    if role is Role.ROOT:
+        return office.metadata.root() is not None
+    return role in signing.ONLINE and signing.is_publication_whole(office.metadata)
 
 
 def _require_margin(office: Office, now: datetime, margin_days: int) -> str:

@@ -1,18 +1,28 @@
-"""The keys within reach of the person at this computer, each opened at most once."""
+"""The keys within reach of the person at this computer, each opened at most once, and what became of each."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usbupdate.errors import KeyLockedError, UselessKeyError
+from usbupdate.errors import KeyLockedError, KeyUnusableError, OfficeKeyError, UselessKeyError
 from usbupdate.packager import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from securesystemslib.signer import Key, Signer
 
     from usbupdate.packager.keys import Passphrases
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """A key that lies within reach and could not be used, and what that means."""
+
+    keyid: str
+    reference: str
+    problem: str
 
 
 class KeyRing:
@@ -28,10 +38,18 @@ class KeyRing:
     """
 
     def __init__(self, references: Mapping[str, str], ask: Passphrases, extra: Sequence[str] = ()) -> None:
-        self._given = {keys.public_key(each, ask).keyid: each for each in extra}
-        self._references = {**references, **self._given}
+        self._given = {key.keyid: (key, each) for each in extra for key in [keys.public_key(each, ask)]}
+        self._references = {**references, **{keyid: each for keyid, (_, each) in self._given.items()}}
         self._ask = ask
         self._opened: dict[str, Signer | None] = {}
+        self._unopened: dict[str, Unopened] = {}
+        self._right: set[str] = set()
+        self._wrong: dict[str, str] = {}
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """The references that were given for this occasion, by key id."""
+        return {keyid: each for keyid, (_, each) in self._given.items()}
 
     def signer(self, key: Key) -> Signer | None:
         """Return what signs for `key`, or None if it is not within reach.
@@ -43,13 +61,45 @@ class KeyRing:
             self._opened[key.keyid] = self._open(key)
         return self._opened[key.keyid]
 
+    def reach(self, wanted: Iterable[Key]) -> None:
+        """Open these keys and all that were given for this occasion, so that later nobody is asked and nothing fails.
+
+        A passphrase fits the keys of one person: those that it does not open are left out, but one that opens none is a slip.
+
+        Raises:
+            OfficeKeyError: a key that was given did not open, or a passphrase fits none.
+        """
+        for key, _ in self._given.values():
+            self.signer(key)
+        for each in wanted:
+            self.signer(each)
+        for answer, reference in self._wrong.items():
+            if answer not in self._right:
+                raise KeyLockedError(key=reference, problem="its passphrase is wrong")
+
+    def unopened(self, keyids: Container[str]) -> tuple[Unopened, ...]:
+        """Return those keys that lie within reach and could not be used."""
+        return tuple(each for keyid, each in self._unopened.items() if keyid in keyids)
+
+    def give_up(self, key: Key, problem: str) -> None:
+        """Take notice that a key did not sign.
+
+        Raises:
+            KeyUnusableError: it was given for this occasion.
+        """
+        reference = self._references.get(key.keyid, key.keyid)
+        if key.keyid in self._given:
+            raise KeyUnusableError(key=reference, problem=problem)
+        self._opened[key.keyid] = None
+        self._unopened[key.keyid] = Unopened(key.keyid, reference, problem)
+
     def require_known(self, known: Container[str]) -> None:
         """Refuse keys that were given for this occasion and that nobody asks for.
 
         Raises:
             UselessKeyError: naming the first.
         """
-        for keyid, reference in self._given.items():
+        for keyid, reference in self.given.items():
             if keyid not in known:
                 raise UselessKeyError(key=reference)
 
@@ -57,10 +107,25 @@ class KeyRing:
         reference = self._references.get(key.keyid)
         if reference is None:
             return None
+        answers: list[str] = []
+
+        def ask(name: str) -> str | None:
+            answer = self._ask(name)
+            answers.extend([] if answer is None else [answer])
+            return answer
+
         try:
-            return keys.open_signer(reference, key, self._ask)
-        except KeyLockedError:
+            signer = keys.open_signer(reference, key, ask)
+        except OfficeKeyError as error:
             # Somebody else's key, under somebody else's passphrase, must not keep this person from signing.
             if key.keyid in self._given:
                 raise
+            if isinstance(error, KeyLockedError):
+                self._wrong |= {answer: reference for answer in answers if answer not in self._wrong}
+            problem = error.problem if isinstance(error, KeyLockedError | KeyUnusableError) else str(error)
+            self._unopened[key.keyid] = Unopened(key.keyid, reference, problem)
             return None
+        if signer is None and key.keyid in self._given:
+            raise KeyUnusableError(key=reference, problem="it is a public key, and only a private one signs")
+        self._right.update(answers)
+        return signer

@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    EllipticCurvePrivateKey,
+    generate_private_key as generate_ec,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -27,11 +31,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from securesystemslib.exceptions import Error as SslibError
+from securesystemslib.exceptions import Error as SslibError, UnsupportedLibraryError
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Signer, SSlibKey
 
 from usbupdate import durable
-from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, UnusableFileError
+from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, UnusableFileError, UnusableValueError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
@@ -75,12 +79,15 @@ def create(path: Path, *, algorithm: Algorithm = Algorithm.ED25519, passphrase: 
     Raises:
         KeyExistsError: one of the two is there.
         UnusableFileError: the folder cannot be written to.
+        UnusableValueError: the passphrase is empty.
     """
     public_path = path.with_name(path.name + PUBLIC_SUFFIX)
     for each in (path, public_path):
         if each.exists() or each.is_symlink():
             raise KeyExistsError(path=str(each))
     private = _generate(algorithm)
+    if passphrase == "":
+        raise UnusableValueError(what="passphrase", value="", problem="it is empty")
     encryption: KeySerializationEncryption = (
         NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
     )
@@ -116,29 +123,27 @@ def public_key(reference: str, ask: Passphrases) -> SSlibKey:
 def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
     """Return what signs with the private half of `key`, or None if it is not within reach.
 
-    Not within reach: the reference means a public key, a file that is not there, a token that does not answer, or a protected
-    key for which nobody gives a passphrase.
+    Not within reach: the reference means a public key, or a file that is not there.
 
     Raises:
-        KeyLockedError: the passphrase that was given is wrong.
-        KeyUnusableError: the reference means another key.
+        KeyLockedError: the key is protected, and its passphrase is missing or wrong.
+        KeyUnusableError: the reference means another key, or a token that does not answer.
     """
     uri = _uri(reference)
     try:
         if uri is not None and uri[0] != CryptoSigner.SCHEME:
             return Signer.from_priv_key_uri(reference, key, lambda secret: ask(f"{secret} of {reference}") or "")
         path = Path(uri[1] if uri is not None else reference)
-        private = _private_key_of_pem(reference, _read(path), ask) if path.is_file() else None
+        pem = _read(path) if path.is_file() else b""
+        private = _private_key_of_pem(reference, pem, ask)
+        if private is None and pem and b"PUBLIC KEY" not in pem:
+            raise KeyUnusableError(key=reference, problem="it is not a key in PEM form")
         if private is None or not isinstance(key, SSlibKey):
             return None
         return CryptoSigner(private, key)
-    except KeyLockedError as error:
-        if isinstance(error.__cause__, TypeError):
-            return None
-        raise
-    except (SslibError, ValueError, UnsupportedAlgorithm) as error:
+    except (SslibError, ValueError, UnsupportedAlgorithm, ImportError) as error:
         if uri is not None and uri[0] != CryptoSigner.SCHEME:
-            return None
+            raise KeyUnusableError(key=reference, problem=_token_problem(error)) from error
         raise KeyUnusableError(key=reference, problem="it is not the key that the repository knows") from error
     except OSError:
         return None
@@ -200,9 +205,15 @@ def _public_key_of_uri(scheme: str, rest: str, reference: str, ask: Passphrases)
         _, key = HSMSigner.import_(
             int(number[1]) if number[1] else None, secrets_handler=lambda secret: ask(f"{secret} of {reference}") or ""
         )
-    except (SslibError, ValueError, OSError) as error:
-        raise KeyUnusableError(key=reference, problem=f"the token did not answer: {error}") from error
+    except (SslibError, ValueError, OSError, ImportError) as error:
+        raise KeyUnusableError(key=reference, problem=_token_problem(error)) from error
     return key
+
+
+def _token_problem(error: Exception) -> str:
+    if isinstance(error, UnsupportedLibraryError | ImportError):
+        return "tokens need a library that is not installed: pip install 'securesystemslib[PKCS11]'"
+    return f"the token did not answer: {error}".removesuffix(".")
 
 
 def _public_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> SSlibKey:
@@ -217,7 +228,7 @@ def _private_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> _Private | N
     """Return the private key in a PEM file, or None if there is only a public one.
 
     Raises:
-        KeyLockedError: because of a TypeError if no passphrase was given, of a ValueError if it is wrong.
+        KeyLockedError: its passphrase is missing or wrong, and it says which.
     """
     if b"PRIVATE KEY" not in pem:
         return None
@@ -226,7 +237,9 @@ def _private_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> _Private | N
         private = load_pem_private_key(pem, passphrase.encode() if passphrase is not None else None)
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         if b"ENCRYPTED" in pem:
-            raise KeyLockedError(key=name) from error
+            raise KeyLockedError(
+                key=name, problem=f"its passphrase is {'missing' if passphrase is None else 'wrong'}"
+            ) from error
         raise KeyUnusableError(key=name, problem="it is not a key in PEM form") from error
     if not isinstance(private, _Private):
         raise KeyUnusableError(key=name, problem="it is of a kind that is not used here")

@@ -91,6 +91,10 @@ class MetadataFolder:
         durable.make_directory(self.staged)
         durable.save(self.staged / f"{metadata.signed.type}.json", metadata.to_bytes())
 
+    def drop(self, role: Role) -> None:
+        """Take back the proposal of a role, if one waits."""
+        durable.remove(self.staged / f"{role}.json")
+
     def publish(self, metadata: Metadata[_Kind]) -> None:
         """Make metadata that its threshold has signed the current one of its role."""
         role = Role(metadata.signed.type)

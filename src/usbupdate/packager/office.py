@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuf.api.metadata import Role as KeysOfRole
-from tuf.api.metadata import Root, Targets
+from tuf.api.metadata import Role as KeysOfRole, Root, Targets
 
 from usbupdate import durable
 from usbupdate.errors import (
@@ -84,11 +83,19 @@ class Office:
         """Return where a key is to be found, in words for a person."""
         return self.settings.references.get(keyid, "unknown place")
 
+    def reference_or_id(self, keyid: str) -> str:
+        """Return where a key is to be found, or its id if it was given for one occasion only."""
+        return self.settings.references.get(keyid, f"key {keyid[:8]}")
+
     def remember(self, references: Mapping[str, str]) -> Office:
         """Return the repository with more keys to be found; what was known stays, for a root is signed by the old keys too."""
-        known = Settings(self.settings.lifetimes, {**self.settings.references, **references})
-        durable.save(self.path / settings.FILE, settings.encode(known))
-        return Office(self.path, known, self.metadata)
+        office = self.knowing(references)
+        durable.save(self.path / settings.FILE, settings.encode(office.settings))
+        return office
+
+    def knowing(self, references: Mapping[str, str]) -> Office:
+        """Return the repository with more keys to be found, for this session only."""
+        return Office(self.path, Settings(self.settings.lifetimes, {**self.settings.references, **references}), self.metadata)
 
 
 def create(
@@ -110,7 +117,8 @@ def create(
     days = {**LIFETIMES, **(lifetimes or {})}
     for role, each in days.items():
         if not 1 <= each <= LIFETIME_MAX:
-            raise UnusableValueError(what=f"lifetime of {role}", value=str(each), problem="it is not a number of days we use")
+            problem = f"a lifetime is 1 to {LIFETIME_MAX} days"
+            raise UnusableValueError(what="--lifetime", value=f"{role}={each}", problem=problem)
     given = {role: _read_keys(references, ask) for role, references in hands.keys.items() if references}
     # Everything that a person can have got wrong is found out before anything is made.
     thresholds = {role: hands.thresholds.get(role, 1) for role in Role}
@@ -118,6 +126,8 @@ def create(
         _require_threshold(role, thresholds[role], len(given.get(role, "x")))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OfficeExistsError(path=str(path))
+    references = {key.keyid: where for each in given.values() for where, key in each.items()}
+    KeyRing(references, ask).reach(key for each in given.values() for key in each.values())
     try:
         _make_folders(path)
         for role in Role:
@@ -160,6 +170,10 @@ def rotate(
     for role in Role:
         count = 1 if role in fresh else len(given.get(role, root.roles[role].keyids))
         _require_threshold(role, hands.thresholds.get(role, 1 if role in fresh else root.roles[role].threshold), count)
+    # People are asked before the first key is made.
+    references = {key.keyid: _relative(office.path, where) for each in given.values() for where, key in each.items()}
+    desk = office.knowing(references).desk(now, ask)
+    desk.ring.reach([*_keys_of(root), *(key for each in given.values() for key in each.values())])
     for role in fresh:
         where = _fresh_name(office, role, root.version)
         given[role] = {str(where): keys.create(where)}
@@ -205,6 +219,10 @@ def _roles_to_renew(office: Office, root: Root, given: Mapping[Role, Mapping[str
             problem = "timestamp and snapshot change hands together"
             raise UnusableValueError(what="--key", value=f"{role}=?", problem=problem)
     return left
+
+
+def _keys_of(*roots: Root) -> list[Key]:
+    return list({each: root.keys[each] for root in roots for role in root.roles.values() for each in role.keyids}.values())
 
 
 def _read_keys(references: Sequence[str], ask: Passphrases) -> dict[str, Key]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usbupdate.packager import keys
+from usbupdate.errors import KeySignedNothingError, OfficeFileError
+from usbupdate.packager import bundle, keys
 from usbupdate.packager.metadata import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from tuf.api.metadata import Root
+    from tuf.api.metadata import Root, TargetFile
 
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
@@ -27,15 +28,24 @@ class Change:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a visit did: who is still missing, which keys signed for which role, and which had signed before."""
+
+    missing: tuple[Missing, ...]
+    added: tuple[tuple[Role, str], ...]
+    standing: tuple[str, ...]
+
+
 def changes(office: Office) -> tuple[Change, ...]:
     """Return what waits for signatures, as a person must see it before signing."""
-    return (*_changes_of_root(office), *_changes_of_targets(office), *_changes_of_online_roles(office))
+    waiting, published = office.metadata.staged_root(), office.metadata.root()
+    root = changes_of_root(office, published.signed if published is not None else None, waiting.signed) if waiting else ()
+    return (*root, *_changes_of_targets(office), *_changes_of_online_roles(office))
 
 
-def sign(
-    office: Office, now: datetime, ask: Passphrases = keys.no_passphrase, extra: Sequence[str] = ()
-) -> tuple[Missing, ...]:
-    """Add the signatures of the keys within reach, publish what is whole, and return who is missing.
+def sign(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase, extra: Sequence[str] = ()) -> Visit:
+    """Add the signatures of the keys within reach, publish what is whole, and return that and who is missing.
 
     Args:
         office: the repository.
@@ -45,27 +55,32 @@ def sign(
 
     Raises:
         UselessKeyError: a key of `extra` is nobody's; nothing was signed.
-        OfficeKeyError: a key of `extra` cannot be used.
+        KeySignedNothingError: nothing that waits asks for a key of `extra`; the others have signed.
+        OfficeKeyError: a key of `extra` cannot be used, or a passphrase fits none; nothing was signed.
     """
     desk = office.desk(now, ask, extra)
     roots = (office.metadata.root(), office.metadata.staged_root())
     desk.ring.require_known({keyid for root in roots if root is not None for keyid in root.signed.keys})
-    return desk.advance()
+    desk.open_keys()
+    waiting = dict.fromkeys(str(each.role) for each in changes(office))
+    missing = desk.advance()
+    done = {keyid for _, keyid in desk.signatures.added} | desk.signatures.standing
+    for keyid, reference in desk.ring.given.items():
+        if waiting and keyid not in done:
+            raise KeySignedNothingError(key=reference, waiting=", ".join(waiting))
+    return Visit(missing, tuple(desk.signatures.added), tuple(sorted(desk.signatures.standing)))
 
 
-def _changes_of_root(office: Office) -> Iterator[Change]:
-    waiting, published = office.metadata.staged_root(), office.metadata.root()
-    if waiting is None:
-        return
-    before = published.signed if published is not None else None
-    yield Change(Role.ROOT, f"version {waiting.signed.version}, until {waiting.signed.expires:%Y-%m-%d}")
+def changes_of_root(office: Office, before: Root | None, after: Root) -> Iterator[Change]:
+    """Yield how a root differs from the one before."""
+    yield Change(Role.ROOT, f"version {after.version}, until {after.expires:%Y-%m-%d}")
     for role in Role:
-        old, new = _keys_of(before, role), _keys_of(waiting.signed, role)
-        threshold = waiting.signed.roles[role].threshold
+        old, new = _keys_of(before, role), _keys_of(after, role)
+        threshold = after.roles[role].threshold
         was = before.roles[role].threshold if before is not None else None
         if (old, was) != (new, threshold):
             yield Change(
-                Role.ROOT, f"{role}: {threshold} of {len(new)} keys sign{f', before {was} of {len(old)}' if was else ''}"
+                Role.ROOT, f"{role}: needs {threshold} of {len(new)} keys{f', before {was} of {len(old)}' if was else ''}"
             )
         for sign_, ids in (("+", new - old), ("-", old - new)):
             for keyid in sorted(ids):
@@ -84,10 +99,28 @@ def _changes_of_targets(office: Office) -> Iterator[Change]:
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) == new.get(name):
             continue
+        # What takes a damaged bundle away must not be stopped by the damage; what adds one must.
+        if name in old:
+            try:
+                yield from _changes_of_target(office, "-", old[name])
+            except OfficeFileError:
+                yield Change(Role.TARGETS, f"  - {name}, whose manifest cannot be read")
         if name in new:
-            yield Change(Role.TARGETS, f"  + {name}, sha256 {new[name].hashes['sha256']}")
-        else:
-            yield Change(Role.TARGETS, f"  - {name}")
+            yield from _changes_of_target(office, "+", new[name])
+
+
+def _changes_of_target(office: Office, sign_: str, target: TargetFile) -> Iterator[Change]:
+    """Yield what a signer compares with what was tested: the bundle in words, and each image by its digest."""
+    found = bundle.bundle_of(office, target, published=False)
+    yield Change(Role.TARGETS, f"  {sign_} {target.path}, sha256 {target.hashes['sha256']}")
+    if found is None:
+        return
+    manifest = found.manifest
+    only = ", ".join((*manifest.devices, *(f"group {each}" for each in manifest.groups)))
+    what = f"{manifest.name}, version {manifest.version}, sequence {manifest.sequence}, for {', '.join(manifest.compatible)}"
+    yield Change(Role.TARGETS, f"      {what}{f', only {only}' if only else ''}")
+    for each in manifest.artifacts:
+        yield Change(Role.TARGETS, f"      image of {each.slot_class}: {each.image.size} bytes, sha256 {each.image.sha256}")
 
 
 def _changes_of_online_roles(office: Office) -> Iterator[Change]:

@@ -9,9 +9,9 @@ Source: design, section 3, "Thresholds over separate sessions".
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from tuf.api.exceptions import UnsignedMetadataError
@@ -19,29 +19,44 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from usbupdate.core.rootrules import SIGNED_TIME
 from usbupdate.core.timefloor import format_time
-from usbupdate.errors import KeyUnusableError, OfficeClockError, OfficeFileError
+from usbupdate.errors import OfficeClockError, OfficeFileError
 from usbupdate.packager.metadata import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from securesystemslib.signer import Key, Signature
 
-    from usbupdate.packager.keyring import KeyRing
+    from usbupdate.packager.keyring import KeyRing, Unopened
     from usbupdate.packager.metadata import MetadataFolder
 
 _Kind = TypeVar("_Kind", Root, Targets, Snapshot, Timestamp)
 _TARGETS_FILE = "targets.json"
+EVERY_ROLE: Final = frozenset(Role)
+ONLINE: Final = frozenset({Role.SNAPSHOT, Role.TIMESTAMP})
+"""The roles that say only which state is the present one, and are made anew without anybody's deciding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A role that is not signed by enough people: how many more at least, and the key ids of those who could."""
+    """A role that is not signed by enough people: how many more at least, and the key ids of those who could.
+
+    `unopened` are those of its keys that lie at this computer and could not be used.
+    """
 
     role: Role
     needed: int
     keys: tuple[str, ...]
+    unopened: tuple[Unopened, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """What a session did: the roles that a key id signed, and the key ids whose signatures stood already."""
+
+    added: list[tuple[Role, str]] = field(default_factory=list)
+    standing: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +70,47 @@ class Desk:
     lifetimes: Mapping[Role, int]
     ring: KeyRing
     now: datetime
+    signatures: Signatures = field(default_factory=Signatures)
+
+    def open_keys(self, roles: Collection[Role] = EVERY_ROLE) -> None:
+        """Open the keys that may have to sign for these roles, so that a wrong passphrase or Ctrl-C comes before any change.
+
+        Root counts only while a root waits.
+
+        Raises:
+            OfficeKeyError: a key that was given did not open, or a passphrase fits none.
+        """
+        waiting, published = self.folder.staged_root(), self.folder.root()
+        wanted: dict[str, Key] = {}
+        for root in (waiting, published):
+            for role in roles:
+                if root is not None and (role is not Role.ROOT or waiting is not None):
+                    wanted |= {each: root.signed.keys[each] for each in root.signed.roles[role].keyids}
+        self.ring.reach(wanted.values())
 
     def expiry(self, role: Role) -> datetime:
         """Return when metadata of a role that is made now ends."""
         return self.now + timedelta(days=self.lifetimes[role])
 
-    def advance(self, renew: frozenset[Role] = frozenset()) -> tuple[Missing, ...]:
+    def advance(self, renew: Collection[Role] = frozenset(), only: Collection[Role] = EVERY_ROLE) -> tuple[Missing, ...]:
         """Sign with every key within reach, publish what is whole, and return what is still missing.
 
         Args:
-            renew: snapshot or timestamp, to be made anew although nothing has changed.
+            renew: snapshot or timestamp, to be made anew although nothing has changed, if one of their keys is within reach.
+            only: the roles to sign for; what waits of others goes on waiting.
 
         Raises:
             OfficeClockError: this computer's clock is behind what was signed.
-            OfficeKeyError: a key within reach did not sign.
+            OfficeKeyError: a key that was given for this occasion did not sign.
         """
-        self._advance_root()
+        if Role.ROOT in only:
+            self._advance_root()
         authority = authority_of(self.folder)
-        self._advance_targets(authority)
-        self._advance_snapshot(authority, anew=Role.SNAPSHOT in renew)
-        self._advance_timestamp(authority, anew=Role.TIMESTAMP in renew)
-        return missing(self.folder)
+        if Role.TARGETS in only:
+            self._advance_targets(authority)
+        self._advance_snapshot(authority, anew=self._can_renew(authority, Role.SNAPSHOT, renew))
+        self._advance_timestamp(authority, anew=self._can_renew(authority, Role.TIMESTAMP, renew))
+        return tuple(replace(each, unopened=self.ring.unopened(each.keys)) for each in missing(self.folder))
 
     def stage_root(self, root: Root) -> None:
         """Propose a root: whatever waited in its place, with its signatures, is gone."""
@@ -87,6 +122,30 @@ class Desk:
         """Propose targets: whatever waited in their place, with its signatures, is gone."""
         targets.expires = self.expiry(Role.TARGETS)
         self.folder.stage(Metadata(targets))
+
+    def propose_targets(self, targets: Targets) -> tuple[Missing, ...]:
+        """Propose targets and advance; if that is stopped before they are published, what waited before waits again.
+
+        A list that is published already is no proposal: nothing waits then.
+
+        Raises:
+            OfficeError: as `advance`; nothing is proposed.
+        """
+        before, published = self.folder.staged_targets(), self.folder.targets()
+        is_done = False
+        try:
+            if published is not None and _same_list(published.signed, targets):
+                self.folder.drop(Role.TARGETS)
+            else:
+                self.stage_targets(targets)
+            found = self.advance()
+            is_done = True
+        finally:
+            if not is_done and self.folder.staged_targets() is not None:
+                self.folder.drop(Role.TARGETS)
+                if before is not None:
+                    self.folder.stage(before)
+        return found
 
     def _advance_root(self) -> None:
         waiting, published = self.folder.staged_root(), self.folder.root()
@@ -112,9 +171,10 @@ class Desk:
         targets, published = self.folder.targets(), self.folder.snapshot()
         if targets is None or not _whole(authority, targets) or self.folder.root() is None:
             return
-        if not anew and published is not None and _whole(authority, published) and _lists(published.signed, targets.signed):
-            return
         waiting = self.folder.staged_snapshot()
+        is_current = published is not None and _whole(authority, published) and _lists(published.signed, targets.signed)
+        if is_current and not anew and (waiting is None or not _lists(waiting.signed, targets.signed)):
+            return
         if waiting is None or not _lists(waiting.signed, targets.signed):
             # A role that was listed once stays listed: devices reject a snapshot that has lost one.
             listed = dict(published.signed.meta) if published is not None else {}
@@ -128,9 +188,10 @@ class Desk:
         snapshot, published = self.folder.snapshot(), self.folder.timestamp()
         if snapshot is None or not _whole(authority, snapshot) or self.folder.root() is None:
             return
-        if not anew and published is not None and _whole(authority, published) and _names(published.signed, snapshot.signed):
-            return
         waiting = self.folder.staged_timestamp()
+        is_current = published is not None and _whole(authority, published) and _names(published.signed, snapshot.signed)
+        if is_current and not anew and (waiting is None or not _names(waiting.signed, snapshot.signed)):
+            return
         if waiting is None or not _names(waiting.signed, snapshot.signed):
             timestamp = Timestamp(
                 version=published.signed.version + 1 if published is not None else 1,
@@ -141,6 +202,10 @@ class Desk:
             waiting = Metadata(timestamp)
             self.folder.stage(waiting)
         self._sign_and_publish(authority, waiting)
+
+    def _can_renew(self, authority: Root, role: Role, renew: Collection[Role]) -> bool:
+        # A proposal that nobody here can sign would only stand in the way.
+        return role in renew and any(self.ring.signer(authority.keys[each]) for each in authority.roles[role].keyids)
 
     def _pinned(self, role: Role, version: int) -> MetaFile:
         """Return what names a published file down to its last byte, so that not even a blank on a stick can differ."""
@@ -161,11 +226,13 @@ class Desk:
         for key in keys:
             if key.keyid in before and _valid(key, payload, before[key.keyid]):
                 waiting.signatures[key.keyid] = before[key.keyid]
+                self.signatures.standing.add(key.keyid)
             elif (signer := self.ring.signer(key)) is not None:
                 try:
                     waiting.sign(signer, append=True)
+                    self.signatures.added.append((Role(waiting.signed.type), key.keyid))
                 except UnsignedMetadataError as error:
-                    raise KeyUnusableError(key=key.keyid, problem="it did not sign") from error
+                    self.ring.give_up(key, f"it did not sign: {error.__cause__ or error}".removesuffix("."))
         if waiting.signatures != before:
             self.folder.stage(waiting)
 
@@ -226,6 +293,32 @@ def missing(folder: MetadataFolder) -> tuple[Missing, ...]:
     return tuple(each for each in found if each.needed)
 
 
+def signers(folder: MetadataFolder, role: Role) -> tuple[int, bool]:
+    """Return how many keys of a role have signed what waits, and True; or what is published, and False."""
+    authority = authority_of(folder)
+    waiting, published = {
+        Role.ROOT: (folder.staged_root(), folder.root()),
+        Role.TARGETS: (folder.staged_targets(), folder.targets()),
+        Role.SNAPSHOT: (folder.staged_snapshot(), folder.snapshot()),
+        Role.TIMESTAMP: (folder.staged_timestamp(), folder.timestamp()),
+    }[role]
+    metadata = waiting or published
+    if metadata is None:
+        return 0, False
+    own = metadata.signed if isinstance(metadata.signed, Root) else authority
+    result = own.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    return len(result.signed), waiting is not None
+
+
+def is_publication_whole(folder: MetadataFolder) -> bool:
+    """Tell whether what is published is signed from root to timestamp, whatever else waits."""
+    root, targets, snapshot, timestamp = folder.root(), folder.targets(), folder.snapshot(), folder.timestamp()
+    if root is None or targets is None or snapshot is None or timestamp is None:
+        return False
+    is_linked = _lists(snapshot.signed, targets.signed) and _names(timestamp.signed, snapshot.signed)
+    return is_linked and all((_whole(root.signed, targets), _whole(root.signed, snapshot), _whole(root.signed, timestamp)))
+
+
 def _missing(authority: Root, metadata: Metadata[_Kind] | None, role: Role | None = None) -> Missing:
     if metadata is None:
         of = authority.roles[role or Role.TARGETS]
@@ -240,6 +333,14 @@ def _root_keys(root: Root, previous: Root | None) -> list[Key]:
     if previous is not None:
         keys |= {each: previous.keys[each] for each in previous.roles[Role.ROOT].keyids}
     return [keys[each] for each in sorted(keys)]
+
+
+def _same_list(published: Targets, proposed: Targets) -> bool:
+    return (published.targets, published.delegations, published.unrecognized_fields) == (
+        proposed.targets,
+        proposed.delegations,
+        proposed.unrecognized_fields,
+    )
 
 
 def _whole(authority: Root, metadata: Metadata[_Kind]) -> bool:

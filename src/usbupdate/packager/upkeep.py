@@ -12,7 +12,7 @@ from usbupdate.packager.metadata import Role
 from usbupdate.packager.office import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from tuf.api.metadata import Root
@@ -35,7 +35,8 @@ class KeyState:
 class RoleState:
     """One role as it is published; version 0 and no expiry if it is not yet.
 
-    `losable` is how many of its keys can be lost before nobody can sign for it any more.
+    `losable` is how many of its keys can be lost before nobody can sign for it any more. `signed` is how many have signed what
+    `waits`, or else what is published.
     """
 
     role: Role
@@ -45,6 +46,8 @@ class RoleState:
     threshold: int
     keys: tuple[KeyState, ...]
     losable: int
+    signed: int
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,11 @@ class Checkup:
 def refresh(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) -> tuple[Missing, ...]:
     """Sign a new timestamp, and a new snapshot when half of its life is over; never targets.
 
+    Returns:
+        the roles that are not signed by enough people, those that could not be renewed among them.
+
     Raises:
+        OfficeKeyError: a passphrase fits no key; nothing was signed.
         OfficeError: the repository or this computer's clock does not allow it.
     """
     snapshot = office.metadata.snapshot()
@@ -67,7 +74,28 @@ def refresh(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase
     half_life = timedelta(days=office.settings.lifetimes[Role.SNAPSHOT]) / 2
     if snapshot is not None and snapshot.signed.expires - now <= half_life:
         renew.add(Role.SNAPSHOT)
-    return office.desk(now, ask).advance(frozenset(renew))
+    desk = office.desk(now, ask)
+    desk.open_keys(signing.ONLINE)
+    before = {role: _published(office, role) for role in renew}
+    missing = list(desk.advance(renew, only=signing.ONLINE))
+    authority = signing.authority_of(office.metadata)
+    for role in sorted(renew - {each.role for each in missing}):
+        if _published(office, role) == before[role]:
+            of = authority.roles[role]
+            ids = tuple(sorted(of.keyids))
+            missing.append(signing.Missing(role, of.threshold, ids, desk.ring.unopened(ids)))
+    return tuple(missing)
+
+
+def could_not_renew(missing: Iterable[Missing]) -> tuple[Missing, ...]:
+    """Return what a refresh was for and did not reach."""
+    return tuple(each for each in missing if each.role in signing.ONLINE)
+
+
+def ends(office: Office) -> dict[Role, tuple[int, str]]:
+    """Return the version and the end of every role that is published."""
+    found = {role: _published(office, role) for role in Role}
+    return {role: (each[0], format_time(each[1])) for role, each in found.items() if each is not None}
 
 
 def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) -> Checkup:
@@ -81,6 +109,7 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
     states = []
     for role in Role:
         published = _published(office, role)
+        signed, waits = signing.signers(office.metadata, role)
         own = tuple(
             KeyState(each, office.reference(each), ring.signer(root.keys[each]) is not None) for each in root.roles[role].keyids
         )
@@ -93,6 +122,8 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
                 threshold=root.roles[role].threshold,
                 keys=own,
                 losable=len(own) - root.roles[role].threshold,
+                signed=signed,
+                waits=waits,
             )
         )
     return Checkup(tuple(states), signing.missing(office.metadata), tuple(_advice(office, root, states)))
