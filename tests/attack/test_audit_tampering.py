@@ -178,6 +178,10 @@ def insert_an_empty_line(log: Path) -> None:
     put_lines(log, [*lines[:2], b"", *lines[2:]])
 
 
+def append_an_empty_line(log: Path) -> None:
+    put_lines(log, [*lines_of(log), b""])
+
+
 def put_another_devices_line(log: Path) -> None:
     with_line(log, 3, lambda _: chain(3, "gw-0002")[2])
 
@@ -277,7 +281,8 @@ MANIPULATIONS: list[tuple[Callable[[Path], None], Flaw, int | None]] = [
     (reencode_the_json, Flaw.MALFORMED, 3),
     (change_line_endings, Flaw.MALFORMED, 3),
     (replace_a_line_by_garbage, Flaw.MALFORMED, 3),
-    (insert_an_empty_line, Flaw.MALFORMED, 3),
+    (insert_an_empty_line, Flaw.MALFORMED, None),
+    (append_an_empty_line, Flaw.MALFORMED, None),
     (put_another_devices_line, Flaw.FOREIGN_DEVICE, 3),
     (append_another_devices_line, Flaw.FOREIGN_DEVICE, COUNT + 1),
     (put_another_devices_folder, Flaw.FOREIGN_DEVICE, 1),
@@ -405,8 +410,32 @@ def test_a_log_of_nothing_but_line_feeds_is_told_in_few_lines(
     monkeypatch.setattr(audit_chain, "LINES_MAX", 200)
     (logs(stick) / "gw-0001" / "receipts.jsonl").write_bytes(b"\n" * (1 << 20))
     findings = verdicts_on(devices, stick)["gw-0001"].findings
-    assert [(each.flaw, each.receipt, each.until) for each in findings][:1] == [(Flaw.MALFORMED, 1, 200)]
+    assert [(each.flaw, each.receipt, each.until) for each in findings][-1:] == [(Flaw.MISSING, 2, COUNT)]
+    assert [(each.line, each.detail) for each in findings if each.flaw is Flaw.MALFORMED] == [
+        (1, "200 such lines, the last is 200")
+    ]
     assert len(findings) <= 3
+
+
+@pytest.mark.parametrize("stray", [b"", b" \r", b"junk", chain(5, "gw-0002")[4]])
+@pytest.mark.parametrize("count", [1, 2])
+def test_lines_put_between_receipts_accuse_none_of_them(stick: Path, devices: Devices, stray: bytes, count: int) -> None:
+    log = logs(stick) / "gw-0001"
+    put_lines(log, [*lines_of(log)[:2], *[stray] * count, *lines_of(log)[2:]])
+    findings = verdicts_on(devices, stick)["gw-0001"].findings
+    assert [(each.receipt, each.line) for each in findings] == [(None, 3)]
+
+
+def test_a_receipt_that_was_blanked_is_called_by_its_number(stick: Path, devices: Devices) -> None:
+    with_line(logs(stick) / "gw-0001", 3, lambda _: b"")
+    findings = verdicts_on(devices, stick)["gw-0001"].findings
+    assert [(each.flaw, each.receipt, each.line) for each in findings] == [(Flaw.MALFORMED, 3, 3)]
+
+
+def test_a_last_receipt_that_was_blanked_is_missing(stick: Path, devices: Devices) -> None:
+    with_line(logs(stick) / "gw-0001", COUNT, lambda _: b"")
+    findings = verdicts_on(devices, stick)["gw-0001"].findings
+    assert {(each.flaw, each.receipt) for each in findings} == {(Flaw.MALFORMED, None), (Flaw.MISSING, COUNT)}
 
 
 def test_a_log_as_large_as_a_disk_is_not_read(mount: Path, devices: Devices) -> None:

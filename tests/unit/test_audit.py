@@ -96,6 +96,21 @@ def test_folders_that_are_no_devices_are_ignored(stick: Path, devices: Devices) 
     require_good(verdicts_on(devices, stick))
 
 
+def test_a_file_among_the_devices_folders_is_ignored(tmp_path: Path, stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    (logs(stick) / "x").write_bytes(b"holiday")
+    require_good(verdicts_on(devices, stick))
+    shutil.rmtree(logs(stick) / "gw-0002")
+    (logs(stick) / "gw-0002").write_bytes(b"")
+    assert run(tmp_path, "verify", stick)[0].splitlines()[-1] == "No log here of: gw-0002"
+
+
+def test_a_link_in_the_place_of_a_devices_folder_is_not_passed_over(tmp_path: Path, stick: Path, devices: Devices) -> None:
+    shutil.move(logs(stick) / "gw-0002", tmp_path / "elsewhere")
+    (logs(stick) / "gw-0002").symlink_to(tmp_path / "elsewhere")
+    assert verdicts_on(devices, stick)[1].standing is Standing.BROKEN
+
+
 def test_several_copies_of_different_age_are_one_device(tmp_path: Path, stick: Path, devices: Devices) -> None:
     older = write_log(tmp_path / "older" / "usbupdate" / "logs" / "gw-0001", 2).parents[2]
     enrol(stick, devices, device=None, fingerprint=None)
@@ -266,3 +281,22 @@ def test_a_device_may_be_enrolled_from_its_own_identity_file(tmp_path: Path) -> 
     path.write_bytes(encode(IDENTITY))
     text, _ = run(tmp_path, "enroll", path, "--fingerprint", IDENTITY.fingerprint)
     assert text == f"gw-0001: enrolled with the key {IDENTITY.fingerprint} (fingerprint compared)\n"
+
+
+def test_show_tells_what_is_wrong_beside_what_was_done(tmp_path: Path, stick: Path) -> None:
+    run(tmp_path, "enroll", stick)
+    (logs(stick) / "gw-0002" / "checkpoint").unlink()
+    text, raised = run(tmp_path, "show", stick)
+    assert isinstance(raised, EvidenceBrokenError)
+    found = [line for line in run(tmp_path, "verify", stick)[0].splitlines() if "checkpoint is missing" in line]
+    assert found[0] in text.splitlines()
+    assert json.loads(run(tmp_path, "show", stick, "--json")[0])["devices"][1]["findings"][0]["flaw"] == "checkpoint-missing"
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_a_folder_of_devices_that_was_named_and_is_not_there_is_said(tmp_path: Path, stick: Path, command: str) -> None:
+    result = CliRunner().invoke(app, [command, str(stick), "--devices", str(tmp_path / "devises"), "--json"])
+    assert isinstance(result.exception, NotEnrolledError)
+    assert "There is no folder" in result.stderr
+    assert json.loads(result.stdout)["devices"][0]["standing"] == "not-enrolled"
+    assert not (tmp_path / "devises").exists()

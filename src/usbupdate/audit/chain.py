@@ -134,31 +134,64 @@ def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None
     # What is left behind the last line counts as one that is cut short: a stick full of line feeds must not fill the memory.
     lines = receipts.split(b"\n", LINES_MAX)
     unfinished = lines.pop()
+    ahead = _Ahead(lines, identity.device)
+    strays: dict[Flaw, list[int]] = {}
     number = 0
     for position, line in enumerate(lines):
         try:
             receipt = envelope.open_line(line, identity)
         except (MalformedError, EvidenceSignatureError) as error:
-            claimed = envelope.peek_or_none(line)
-            behind = envelope.peek_or_none(lines[position + 1]) if position + 1 < len(lines) else None
-            number = _named(number + 1, claimed, behind)
-            flaw, detail = _flaw_behind(error, claimed, identity)
+            claim = envelope.peek_or_none(line)
+            flaw, detail = _flaw_behind(error, claim, identity)
+            claimed = _claimed(claim, identity.device)
+            named = _named(number + 1, claimed, position, ahead.of(position), is_blank=not line.strip())
+            if named is None:
+                strays.setdefault(flaw, []).append(position + 1)
+                continue
+            number = named
             examined.damaged.add(number)
             examined.add(flaw, number, line=position + 1, detail=detail)
         else:
             number = receipt.number
             _take(examined, ProvenReceipt(receipt, line), position + 1)
+    for flaw, where in strays.items():
+        examined.add(flaw, line=where[0], detail="" if len(where) == 1 else f"{len(where)} such lines, the last is {where[-1]}")
     if unfinished:
         examined.damaged.add(number + 1)
         examined.add(Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
     _name_gaps(examined)
 
 
-def _named(expected: int, claimed: Receipt | None, behind: Receipt | None) -> int:
-    """Return the number by which to call a line that proves nothing: its own word counts only if the next line agrees."""
-    if claimed is not None and behind is not None and behind.number == claimed.number + 1:
-        return claimed.number
-    return expected
+class _Ahead:
+    """The next line that claims to be a receipt of the device; no line is looked at twice, however many claim nothing."""
+
+    def __init__(self, lines: Sequence[bytes], device: DeviceId) -> None:
+        claims = ((position, _claimed(envelope.peek_or_none(line), device)) for position, line in enumerate(lines))
+        self._claims = ((position, number) for position, number in claims if number is not None)
+        self._next: tuple[int, int] | None = (-1, 0)
+
+    def of(self, position: int) -> tuple[int, int] | None:
+        """Return where the first such line behind `position` stands and the number that it claims; positions must rise."""
+        while self._next is not None and self._next[0] <= position:
+            self._next = next(self._claims, None)
+        return self._next
+
+
+def _claimed(receipt: Receipt | None, device: DeviceId) -> int | None:
+    """Return the number that an unproven line claims to have among a device's receipts, if it claims to be one of them."""
+    return receipt.number if receipt is not None and receipt.device == device else None
+
+
+def _named(expected: int, claimed: int | None, position: int, ahead: tuple[int, int] | None, *, is_blank: bool) -> int | None:
+    """Return the number by which to call a line that proves nothing, or None for one that stands where no receipt is lacking.
+
+    Its own word counts only if the next line agrees.
+    """
+    if claimed is not None:
+        return claimed if ahead == (position + 1, claimed + 1) else expected
+    if ahead is None:
+        return None if is_blank else expected
+    return None if ahead[0] - position > ahead[1] - expected else expected
 
 
 def _flaw_behind(

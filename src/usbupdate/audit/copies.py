@@ -109,7 +109,20 @@ def _copies_in(place: Path) -> list[LogPlace]:
 
 
 def _devices_under(medium: DirectoryMedium, logs: MediumPath) -> list[LogPlace]:
-    return [LogPlace(medium, (*logs, name), DeviceId(name)) for name in _names(medium, logs) if DEVICE_ID.fullmatch(name)]
+    return [
+        LogPlace(medium, (*logs, name), DeviceId(name))
+        for name in _names(medium, logs)
+        if DEVICE_ID.fullmatch(name) and not _is_file(medium, (*logs, name))
+    ]
+
+
+def _is_file(medium: DirectoryMedium, path: MediumPath) -> bool:
+    """Tell whether an ordinary file lies there, which no device put there; a link or a FIFO is told as what cannot be read."""
+    try:
+        medium.size(path)
+    except (RejectedError, MediumError):
+        return False
+    return True
 
 
 def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:

@@ -23,9 +23,7 @@ _TRUST: Final = {Trust.FINGERPRINT: "fingerprint compared", Trust.FIRST_USE: "tr
 def told(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> Iterator[str]:
     """Yield one line for each device, under it one for each finding, and at last which enrolled devices are not there."""
     for verdict in verdicts:
-        yield _line(verdict)
-        for finding in verdict.findings:
-            yield f"  {finding.sentence()}"
+        yield from _lines(verdict)
     absent = _absent(verdicts, enrolled)
     if absent:
         yield f"No log here of: {', '.join(absent)}"
@@ -74,9 +72,9 @@ def enrolments_table(enrolments: Iterable[Enrolment]) -> dict[str, Json]:
 
 
 def timelines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """Yield what each device did, oldest first, and only what it proves."""
+    """Yield for each device what is wrong with its log, and what it did, oldest first, as far as that is proven."""
     for verdict in verdicts:
-        yield _line(verdict)
+        yield from _lines(verdict)
         for receipt in verdict.receipts:
             yield f"  {_event(receipt)}"
 
@@ -102,6 +100,7 @@ def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
                     }
                     for receipt in verdict.receipts
                 ],
+                "findings": [finding.table() for finding in verdict.findings],
             }
             for verdict in verdicts
         ]
@@ -112,6 +111,12 @@ def _absent(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> tuple[
     """Return the enrolled devices without a log here: no flaw of the evidence, but somebody may have taken a folder away."""
     there = {verdict.device for verdict in verdicts}
     return tuple(device for device in enrolled if device not in there)
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    yield _line(verdict)
+    for finding in verdict.findings:
+        yield f"  {finding.sentence()}"
 
 
 def _line(verdict: Verdict) -> str:

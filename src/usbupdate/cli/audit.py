@@ -20,7 +20,7 @@ Places = Annotated[
     list[Path], typer.Argument(metavar="MOUNT", help="Sticks that came back, copies of them, or folders with devices' logs.")
 ]
 DevicesFolder = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--devices",
         metavar="DIR",
@@ -40,26 +40,33 @@ def enroll(
     fingerprint: Annotated[
         str | None, typer.Option(metavar="HEX", help="What the device showed at provisioning. Without it: trust on first use.")
     ] = None,
-    devices: DevicesFolder = _DEVICES,
+    devices: DevicesFolder = None,
     json: AsJson = False,
 ) -> None:
     """Say which key belongs to a device."""
-    enrolments = enrol(source, Devices(devices), device=device, fingerprint=fingerprint)
+    enrolments = enrol(source, Devices(devices or _DEVICES), device=device, fingerprint=fingerprint)
     show.result(wording.enrolments_table(enrolments), wording.enrolments_told(enrolments), as_json=json)
 
 
 @app.command()
-def verify(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = False) -> None:
+def verify(mounts: Places, devices: DevicesFolder = None, json: AsJson = False) -> None:
     """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
-    known = Devices(devices)
+    known = _known(devices)
     verdicts = verify_copies(find_copies(mounts), known)
     show.result(wording.table(verdicts, known.names()), wording.told(verdicts, known.names()), as_json=json)
     require_good(verdicts)
 
 
 @app.command("show")
-def show_timelines(mounts: Places, devices: DevicesFolder = _DEVICES, json: AsJson = False) -> None:
+def show_timelines(mounts: Places, devices: DevicesFolder = None, json: AsJson = False) -> None:
     """Tell what each device did, oldest first; what is not proven is left out and ends in the code of 'verify'."""
-    verdicts = verify_copies(find_copies(mounts), Devices(devices))
+    verdicts = verify_copies(find_copies(mounts), _known(devices))
     show.result(wording.timelines_table(verdicts), wording.timelines(verdicts), as_json=json)
     require_good(verdicts)
+
+
+def _known(devices: Path | None) -> Devices:
+    if devices is not None and not devices.is_dir():
+        # No error: before the first enrolment it is so, and the exit code says what the evidence is worth.
+        show.note(f"There is no folder {devices}, so no device counts as enrolled. 'usbupdate audit enroll' makes it.")
+    return Devices(devices or _DEVICES)
