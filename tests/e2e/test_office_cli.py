@@ -19,6 +19,7 @@ from securesystemslib.signer import CryptoSigner
 from typer.testing import CliRunner
 
 from usbupdate import durable
+from usbupdate.cli import repo
 from usbupdate.cli.main import app
 from usbupdate.errors import ExitCode
 
@@ -305,7 +306,7 @@ def test_signing_twice_says_that_nothing_new_was_signed() -> None:
     people = ("--key", "targets=alice.pem.pub", "--key", "targets=bob.pem.pub", "--threshold", "targets=2")
     usbupdate("repo", "init", "repo", *people)
     sign = ("repo", "sign", "repo", "--yes", "--key", "alice.pem")
-    assert "targets is signed with alice.pem.pub" in usbupdate(*sign).out.replace(f"{Path.cwd()}/", "")
+    assert "targets is signed with alice.pem.pub" in usbupdate(*sign).out
     assert "Nothing new is signed" in usbupdate(*sign).out
 
 
@@ -431,6 +432,8 @@ def test_progress_without_a_terminal_ends_at_100_and_is_silent_with_json() -> No
         assert written[-1] == "writing and reading back: 100 %"
         assert len(written) <= 12
     assert "%" not in usbupdate("stick", "write", "repo", "stick2", "--json").err
+    assert usbupdate("stick", "inspect", "stick1").err.splitlines()[-1] == "reading: 100 %"
+    assert usbupdate("stick", "inspect", "stick1", "--json").err == ""
 
 
 def test_what_is_no_root_is_called_so_in_words_of_the_office() -> None:
@@ -495,3 +498,23 @@ def test_a_file_that_cannot_be_read_is_told_in_our_words_and_not_in_those_of_the
     usbupdate("stick", "write", "repo", "stick1")
     usbupdate("stick", "write", "repo", "--image", "app", "--overwrite")
     usbupdate("stick", "inspect", "stick1", "--root", "repo/metadata/1.root.json")
+
+
+def test_a_travelling_repository_does_not_tell_where_public_keys_lay() -> None:
+    usbupdate("key", "create", "alice.pem")
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem.pub")
+    assert str(Path.cwd()) not in Path("repo/office.json").read_text(encoding="utf-8")
+
+
+def test_a_passphrase_is_asked_for_only_where_something_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    protected("alice", RIGHT)
+    usbupdate("repo", "init", "repo", "--key", "targets=alice.pem", passphrase=RIGHT)
+    asked: list[str] = []
+
+    def ask(name: str) -> None:
+        asked.append(name)
+
+    monkeypatch.setattr(repo, "passphrases", lambda _: ask)
+    usbupdate("repo", "sign", "repo")
+    usbupdate("repo", "refresh", "repo")
+    assert asked == []

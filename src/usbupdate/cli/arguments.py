@@ -53,9 +53,12 @@ def passphrases(file: Path | None) -> Passphrases:
     def ask(key: str) -> str | None:
         if not sys.stdin.isatty():
             return None
-        if key not in known:
-            known[key] = typer.prompt(f"Passphrase of {key} (empty: leave it)", default="", hide_input=True, err=True) or None
-        return known[key]
+        # One file may be named in several ways.
+        place = str(Path(key).absolute())
+        if place not in known:
+            text = f"Passphrase of {key} (empty: leave it)"
+            known[place] = typer.prompt(text, default="", show_default=False, hide_input=True, err=True) or None
+        return known[place]
 
     return ask
 
@@ -69,7 +72,7 @@ def new_passphrase(file: Path | None) -> str | None:
     if not sys.stdin.isatty():
         return None
     text = "Passphrase for the new key (empty: none)"
-    return typer.prompt(text, default="", hide_input=True, confirmation_prompt=True, err=True) or None
+    return typer.prompt(text, default="", show_default=False, hide_input=True, confirmation_prompt=True, err=True) or None
 
 
 def hands(keys: list[str] | None, thresholds: list[str] | None) -> Hands:

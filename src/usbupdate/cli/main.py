@@ -24,7 +24,7 @@ class _Reporting(TyperGroup):
             _report(str(error), error.hint)
             raise typer.Exit(error.exit_code) from error
         except (typer.Abort, KeyboardInterrupt) as error:
-            _report("Stopped.", "Nothing is half done: run the command again when you are ready.")
+            _report("Stopped.", "Nothing that is half done counts: run the command again when you are ready.")
             raise typer.Exit(ExitCode.STOPPED) from error
         except BrokenPipeError:
             # Somebody reads no further, as in `usbupdate … | head`; typer ends quietly then.

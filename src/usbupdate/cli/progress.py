@@ -42,7 +42,6 @@ class InstallProgress:
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,6 +58,8 @@ class InstallProgress:
         """Show it; see `device.installer.Advance`."""
         if self._bar is not None:
             if self._task is None:
+                # Not before: a bar that is drawn would write over a prompt.
+                self._bar.start()
                 self._task = self._bar.add_task(self._what, total=total_bytes)
             self._bar.update(self._task, completed=done_bytes)
         elif (tenths := done_bytes * _STEP // max(1, total_bytes)) > self._tenths:

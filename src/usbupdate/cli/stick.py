@@ -72,8 +72,10 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Read and verify every byte of a stick, and say what is on it and until when it is good."""
-    with counted("reading", 0, quiet=as_json) as read:
-        found = inspection.inspect(inspection.opened(mount), root, now(), read)
+    medium = inspection.opened(mount)
+    with counted("reading", inspection.payload_size(medium), quiet=as_json) as read:
+        found = inspection.inspect(medium, root, now(), read)
+        read.finish()
     show.result(show.inspection_table(found), show.inspection_lines(found), as_json=as_json)
     stick.require_alive(found.first_to_end, found.expires[found.first_to_end], now(), margin)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from usbupdate.core import layout, trust
 from usbupdate.core.rootrules import SIZE_MAX, read_document
 from usbupdate.core.timefloor import format_time
-from usbupdate.errors import ConfiguredRootError, ForeignStickError, UnusableFileError
+from usbupdate.errors import ConfiguredRootError, ForeignStickError, UnusableFileError, UsbupdateError
 from usbupdate.medium import DirectoryMedium
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.verification import verify
@@ -50,6 +50,16 @@ def opened(mount: Path) -> DirectoryMedium:
     if not mount.is_dir():
         raise UnusableFileError(path=str(mount), problem="it is not the folder of a mounted stick")
     return DirectoryMedium(mount)
+
+
+def payload_size(medium: MediumReader) -> int:
+    """Return how many bytes of payload lie on a stick, about; 0 if that cannot be told."""
+    try:
+        folders = [(*layout.PAYLOAD, name) for name in medium.names(layout.PAYLOAD)]
+        return sum(medium.size((*folder, name)) for folder in folders for name in medium.names(folder))
+    except UsbupdateError:
+        # What is wrong with it is found out by reading it.
+        return 0
 
 
 def inspect(

@@ -111,13 +111,12 @@ def public_key(reference: str, ask: Passphrases) -> SSlibKey:
     if (uri := _uri(reference)) is not None:
         return _known(reference, _public_key_of_uri(*uri, reference, ask))
     path = Path(reference)
-    try:
-        return _public_key_of_pem(reference, _read(path), ask)
-    except KeyLockedError:
-        beside = path.with_name(path.name + PUBLIC_SUFFIX)
-        if not beside.is_file():
-            raise
+    pem = _read(path)
+    beside = path.with_name(path.name + PUBLIC_SUFFIX)
+    # Nobody is asked for a passphrase where the public half lies open; whether the two belong together shows when it signs.
+    if b"ENCRYPTED" in pem and beside.is_file():
         return _public_key_of_pem(str(beside), _read(beside), ask)
+    return _public_key_of_pem(reference, pem, ask)
 
 
 def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
@@ -156,8 +155,16 @@ def show(reference: str, ask: Passphrases) -> ShownKey:
         OfficeKeyError: as `public_key`.
     """
     key = public_key(reference, ask)
-    private = _uri(reference) is not None or b"PRIVATE KEY" in _read(Path(reference))
-    return ShownKey(id=key.keyid, kind=_SCHEMES[key.scheme], private=private)
+    return ShownKey(id=key.keyid, kind=_SCHEMES[key.scheme], private=not is_public(reference))
+
+
+def is_public(reference: str) -> bool:
+    """Tell whether a reference leads to a public key only.
+
+    Raises:
+        KeyUnusableError: it leads nowhere.
+    """
+    return _uri(reference) is None and b"PRIVATE KEY" not in _read(Path(reference))
 
 
 def is_uri(reference: str) -> bool:

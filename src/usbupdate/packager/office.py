@@ -266,7 +266,8 @@ def _relative(office: Path, reference: str) -> str:
     inside, absolute = office.resolve(), Path(reference).resolve()
     if absolute.is_relative_to(inside):
         return absolute.relative_to(inside).as_posix()
-    return str(Path(reference).absolute())
+    # Of somebody who is not here, a name says enough; where the public key lay says something about this person only.
+    return absolute.name if keys.is_public(reference) else str(Path(reference).absolute())
 
 
 def _absolute(office: Path, reference: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usbupdate.errors import KeySignedNothingError, OfficeFileError
-from usbupdate.packager import bundle, keys
+from usbupdate.packager import bundle, keys, signing
 from usbupdate.packager.metadata import Role
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ def sign(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase, e
     desk = office.desk(now, ask, extra)
     roots = (office.metadata.root(), office.metadata.staged_root())
     desk.ring.require_known({keyid for root in roots if root is not None for keyid in root.signed.keys})
-    desk.open_keys()
+    if changes(office) or signing.missing(office.metadata):
+        desk.open_keys()
+    else:
+        desk.ring.reach(())
     waiting = dict.fromkeys(str(each.role) for each in changes(office))
     missing = desk.advance()
     done = {keyid for _, keyid in desk.signatures.added} | desk.signatures.standing
