@@ -253,6 +253,19 @@ def test_no_flipped_bit_in_any_file_that_the_device_needs_passes(field: Field) -
     require_takes(rig, field.good, OFFERED)
 
 
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+@pytest.mark.parametrize("form", [str.upper, lambda digits: f"{digits[:2]} {digits[2:]}"], ids=["upper", "blank"])
+def test_a_signature_in_another_form_is_none(field: Field, role: str, form: Callable[[str], str]) -> None:
+    # The library takes both, so two sticks with one version would differ and one of them pass for a fork.
+    path = FILES[role](field.good)
+    table = json.loads(path.read_bytes())
+    for signature in table["signatures"]:
+        signature["sig"] = form(signature["sig"])
+    path.write_text(json.dumps(table))
+    require_no_harm(field.rig, field.good, MetadataMalformedError)
+    require_takes(field.rig, field.cure, NEXT)
+
+
 def test_flipped_bit_is_told_apart_by_where_it_is(field: Field) -> None:
     expected: dict[str, tuple[type[UsbupdateError], ...]] = {
         "manifest": (FileDigestError,),

@@ -8,6 +8,7 @@ checked yet; every rule is cheap and bounded.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
@@ -35,6 +36,8 @@ SIZE_MAX: Final = {Root.type: 512_000, Timestamp.type: 16_384, Snapshot.type: 2_
 """The largest metadata in bytes, by role; the library's own limits, written down so that they stay."""
 
 _PEM_KEY_TYPES: Final = frozenset({"ecdsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa"})
+
+_SIGNATURE: Final = re.compile("[0-9a-f]*")
 
 TopLevel = Root | Timestamp | Snapshot | Targets
 
@@ -69,6 +72,9 @@ def read_document(role: str, raw: bytes) -> Document:
         raise MetadataMalformedError(role=role, problem=f"{error.field}: {error.problem}") from error
     except RepositoryError as error:
         raise MetadataMalformedError(role=role, problem="not of the form that TUF prescribes") from error
+    # The library reads hexadecimal in any case and with blanks; one signature in two forms would be one version in two.
+    if not all(_SIGNATURE.fullmatch(each.signature) for each in document.signatures.values()):
+        raise MetadataMalformedError(role=role, problem="a signature is not in lower-case hexadecimal")
     signed = document.signed
     if signed.type != role:
         raise MetadataMalformedError(role=role, problem="it belongs to another role")
