@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -355,6 +356,9 @@ def test_withdrawing_several_bundles_at_once_needs_a_yes() -> None:
 def test_refreshing_says_until_when_and_fails_when_it_cannot_sign() -> None:
     usbupdate("repo", "init", "repo")
     assert "timestamp is signed anew: version 2, until " in usbupdate("repo", "refresh", "repo").out
+    renewed = usbupdate("repo", "refresh", "repo", "--json").json()["renewed"]
+    assert isinstance(renewed, dict)
+    assert [(role, each["version"]) for role, each in renewed.items()] == [("timestamp", 3)]
     Path("repo/keys/targets.pem").write_bytes(b"spoilt")
     usbupdate("repo", "refresh", "repo")
     Path("repo/keys/timestamp.pem").write_bytes(b"spoilt")
@@ -518,3 +522,13 @@ def test_a_passphrase_is_asked_for_only_where_something_waits(monkeypatch: pytes
     usbupdate("repo", "sign", "repo")
     usbupdate("repo", "refresh", "repo")
     assert asked == []
+
+
+def test_a_lifetime_out_of_range_says_the_range() -> None:
+    said = usbupdate("repo", "init", "repo", "--lifetime", "root=36501", code=ExitCode.INPUT)
+    assert "--lifetime 'root=36501' cannot be used: a lifetime is 1 to 36500 days" in said.err
+
+
+@pytest.mark.skipif(find_spec("pkcs11") is not None, reason="the library for tokens is installed here")
+def test_a_token_without_its_library_says_what_to_install() -> None:
+    assert "securesystemslib[PKCS11]" in usbupdate("key", "show", "hsm:2", code=ExitCode.KEY).err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from usbupdate.cli.arguments import (
     passphrases,
     require_yes,
 )
+from usbupdate.core.strictjson import Json
 from usbupdate.errors import NotSignedError
 from usbupdate.packager import office as offices, sessions, upkeep
 from usbupdate.packager.lock import opened_for_change
@@ -65,7 +67,9 @@ def sign(
     lines = [f"{role} is signed with {office.reference_or_id(keyid)}." for role, keyid in visit.added]
     if changes and not visit.added:
         lines.append("Nothing new is signed: every key within reach has signed this already, or is asked for nothing here.")
-    _tell(office, visit.missing, lines if changes else ["Nothing waits for signatures."], as_json=as_json)
+    added: Json = [{"role": str(role), "id": keyid} for role, keyid in visit.added]
+    lines = lines if changes else ["Nothing waits for signatures."]
+    _tell(office, visit.missing, lines, {"added": added}, as_json=as_json)
 
 
 @app.command()
@@ -98,12 +102,10 @@ def refresh(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson 
     with opened_for_change(repo) as office:
         before = upkeep.ends(office)
         missing = upkeep.refresh(office, now(), passphrases(passphrase_file))
-    lines = [
-        f"{role} is signed anew: version {version}, until {end}"
-        for role, (version, end) in upkeep.ends(office).items()
-        if before.get(role) != (version, end)
-    ]
-    _tell(office, missing, lines, as_json=as_json)
+    renewed = {role: now_ends for role, now_ends in upkeep.ends(office).items() if before.get(role) != now_ends}
+    lines = [f"{role} is signed anew: version {version}, until {end}" for role, (version, end) in renewed.items()]
+    told: Json = {str(role): {"version": version, "expires": end} for role, (version, end) in renewed.items()}
+    _tell(office, missing, lines, {"renewed": told}, as_json=as_json)
     if unrenewed := upkeep.could_not_renew(missing):
         raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in unrenewed))
 
@@ -116,6 +118,13 @@ def check(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = 
     show.result(show.checkup_table(office, found), show.checkup_lines(office, found), as_json=as_json)
 
 
-def _tell(office: Office, missing: tuple[Missing, ...], lines: list[str], *, as_json: bool) -> None:
-    table = {"signed": not missing, "missing": show.missing_table(office, missing), "repo": str(office.path)}
+def _tell(
+    office: Office,
+    missing: tuple[Missing, ...],
+    lines: list[str],
+    more: Mapping[str, Json] | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    table = {"signed": not missing, "missing": show.missing_table(office, missing), "repo": str(office.path), **(more or {})}
     show.result(table, [*lines, *show.missing_lines(office, missing)], as_json=as_json)
