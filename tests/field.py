@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from usbupdate.core import envelope, recordform
-from usbupdate.core import identity as identity_form
+from usbupdate.core import envelope, identity as identity_form, recordform
 from usbupdate.core.record import KnownRoot
 from usbupdate.core.words import DeviceId, Digest, SlotClass
 from usbupdate.device.ledger import Ledger
@@ -154,7 +153,9 @@ class Rig:
             if path.is_file() and not path.is_symlink()
         }
         kept = {name: contents for name, contents in files.items() if not name.startswith(_MAY_CHANGE)}
-        record = replace(self.record(), pending=(), repeat=None, root=KnownRoot(1, Digest("0" * 64)), time_floor="")
+        record = replace(
+            self.record(), pending=(), repeat=None, root=KnownRoot(1, Digest("0" * 64)), time_floor="", ledger_count=0
+        )
         kept["state/state.json"] = repr(record).encode()
         return kept
 

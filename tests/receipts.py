@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from usbupdate.core import checkpoint, envelope, merkle
-from usbupdate.core import identity as identity_form
+from usbupdate.core import checkpoint, envelope, identity as identity_form, merkle
 from usbupdate.core.identity import Identity, PublicKey
 from usbupdate.core.receipt import (
     NO_PREVIOUS,

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.payload import CHUNK, ROOTFS, Payload, SlotFile, an_image, frame, packed
 from usbupdate.core.layout import payload_path

@@ -274,6 +274,10 @@ class Machine:
     def last_event(self) -> Event | None:
         return self.world.ledger[-1][1] if self.world.ledger else None
 
+    def require_at_least(self, count: int) -> None:
+        if self.count() < count:
+            raise LedgerError(problem="lost")
+
     def has_room(self) -> bool:
         return True
 

@@ -75,8 +75,8 @@ def test_the_search_finds_a_commit_that_takes_two_steps(memory: Memory, monkeypa
 
 @by_loader
 def test_the_search_finds_a_receipt_that_gets_lost(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = lifecycle.kept_pending
-    monkeypatch.setattr(lifecycle, "kept_pending", lambda record, owed, boot: replace(whole(record, owed, boot), pending=()))
+    whole = lifecycle.recorded
+    monkeypatch.setattr(lifecycle, "recorded", lambda record, owed, boot, left, count: whole(record, owed, boot, (), count))
     assert explore(Scenario(memory, Behaviour.GOOD, fault=Fault.LEDGER, cuts=1)).violations
 
 

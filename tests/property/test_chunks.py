@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from usbupdate.core.chunks import restore_chunk
 from usbupdate.core.index import IndexedChunk

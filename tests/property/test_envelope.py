@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests.receipts import chain, device, draft
 from usbupdate.core import checkpoint, envelope, identity, statement

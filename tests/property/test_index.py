@@ -3,8 +3,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from usbupdate.core import index as indexes
 from usbupdate.core.index import RECORD_SIZE, Index, IndexedChunk, chunk_size_for, stored_size_max

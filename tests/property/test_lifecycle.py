@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from hypothesis import event, given
-from hypothesis import strategies as st
+from hypothesis import event, given, strategies as st
 
 from tests.power.boot_loader_models import Memory, Ours, RaucGrub, RaucUboot
 from tests.power.lifecycle_world import (

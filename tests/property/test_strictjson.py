@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, strategies as st
 
 from usbupdate.core import strictjson
 from usbupdate.core.strictjson import DEPTH_MAX, Fields, Json, decode, encode
@@ -191,8 +190,13 @@ def test_depth_is_taken_up_to_its_bound_and_no_further() -> None:
 @given(st.text(st.sampled_from('[]{}\\"x'), max_size=50))
 def test_brackets_in_strings_do_not_count_as_depth(text: str) -> None:
     raw = json.dumps({"a": text}).encode()
-    assert strictjson._depth(raw) == 1
+    assert strictjson._measure(raw)[0] == 1
     assert decode(raw, "document", limit=LIMIT).text("a", ANYTHING) == text
+
+
+def test_more_strings_and_brackets_than_any_office_signs_are_refused_before_a_parser_sees_them() -> None:
+    decode(b'{"a":[' + b"[]," * (strictjson.TOKENS_MAX // 2 - 10) + b"[]]}", "document", limit=5_000_000)
+    _rejects(b'{"a":[' + b"[]," * (strictjson.TOKENS_MAX // 2) + b"[]]}")
 
 
 def test_size_is_bounded_before_anything_is_looked_at() -> None:

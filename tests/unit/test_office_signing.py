@@ -20,7 +20,7 @@ from usbupdate.errors import (
     UnusableValueError,
     UselessKeyError,
 )
-from usbupdate.packager import keys, office, sessions, settings, signing, upkeep
+from usbupdate.packager import keys, office, sessions, settings, thresholds, upkeep
 from usbupdate.packager.keys import no_passphrase
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.office import Hands, Office
@@ -48,13 +48,13 @@ def board(tmp_path: Path) -> Bench:
     return Bench(tmp_path, made)
 
 
-def roles(missing: tuple[signing.Missing, ...]) -> list[str]:
+def roles(missing: tuple[thresholds.Missing, ...]) -> list[str]:
     return [str(each.role) for each in missing]
 
 
 def test_an_office_for_one_person_is_complete_at_once(bench: Bench) -> None:
     folder = bench.office.metadata
-    assert signing.missing(folder) == ()
+    assert thresholds.missing(folder) == ()
     root = folder.root()
     assert root is not None
     assert root.signed.consistent_snapshot
@@ -78,7 +78,7 @@ def test_lifetimes_are_the_owners(tmp_path: Path) -> None:
 
 def test_nothing_is_published_before_enough_people_have_signed(board: Bench) -> None:
     assert board.office.metadata.root() is None
-    assert roles(signing.missing(board.office.metadata)) == ["root", "targets"]
+    assert roles(thresholds.missing(board.office.metadata)) == ["root", "targets"]
     missing = sessions.sign(board.office, NOW, extra=[str(board.folder / "bob-at-home.pem")]).missing
     assert missing == ()
     assert board.office.metadata.timestamp() is not None
@@ -205,7 +205,7 @@ def test_rotation_with_nothing_named_replaces_every_key_in_the_repository(bench:
 def test_a_new_threshold_keeps_the_keys(board: Bench) -> None:
     sessions.sign(board.office, NOW, extra=[str(board.folder / "bob-at-home.pem")])
     changed, _ = office.rotate(board.office, NOW, Hands(thresholds={Role.ROOT: 3}))
-    assert [(each.role, each.needed) for each in signing.missing(changed.metadata)] == [(Role.ROOT, 2)]
+    assert [(each.role, each.needed) for each in thresholds.missing(changed.metadata)] == [(Role.ROOT, 2)]
     people = [str(board.folder / f"{name}-at-home.pem") for name in ("bob", "carol")]
     assert sessions.sign(changed, NOW, extra=people).missing == ()
 
@@ -246,7 +246,7 @@ def test_a_cut_between_two_publications_is_made_good_by_the_next_command(bench: 
     bench.release(1)
     folder = bench.office.path / "metadata"
     (folder / "2.snapshot.json").unlink()
-    assert roles(signing.missing(bench.office.metadata)) == ["snapshot", "timestamp"]
+    assert roles(thresholds.missing(bench.office.metadata)) == ["snapshot", "timestamp"]
     assert upkeep.refresh(bench.office, NOW) == ()
 
 

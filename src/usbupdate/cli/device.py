@@ -20,8 +20,7 @@ from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
 from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
 from usbupdate.device.media import insertion_of
-from usbupdate.device.provision import Request, running_release
-from usbupdate.device.provision import provision as make_device
+from usbupdate.device.provision import Request, provision as make_device, running_release
 from usbupdate.errors import DeviceUnfitError
 
 app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)

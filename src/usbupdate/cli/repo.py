@@ -25,7 +25,7 @@ from usbupdate.errors import NotSignedError
 from usbupdate.packager import office as offices, sessions, upkeep
 from usbupdate.packager.lock import opened_for_change
 from usbupdate.packager.office import Office
-from usbupdate.packager.signing import Missing
+from usbupdate.packager.thresholds import Missing
 
 app = typer.Typer(name="repo", no_args_is_help=True, help="Make, sign, rotate, refresh and check a repository.")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from usbupdate.packager.bundle import Bundle
     from usbupdate.packager.inspection import Inspection
     from usbupdate.packager.office import Office
-    from usbupdate.packager.signing import Missing
+    from usbupdate.packager.thresholds import Missing
     from usbupdate.packager.upkeep import Checkup
 
 

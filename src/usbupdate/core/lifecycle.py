@@ -119,9 +119,9 @@ def begun(record: DeviceRecord, attempt: Attempt) -> DeviceRecord:
     return replace(record, state=Installing(attempt), whole=whole)
 
 
-def pending_appended(record: DeviceRecord) -> DeviceRecord:
-    """Return the record after the ledger took all that was pending."""
-    return replace(record, pending=())
+def pending_appended(record: DeviceRecord, left: tuple[Draft, ...], count: int) -> DeviceRecord:
+    """Return the record after the ledger took what it could of what was pending; it now holds `count` receipts."""
+    return replace(record, pending=left, ledger_count=count)
 
 
 def fallen_back(record: DeviceRecord, running: Installed, blank: Draft) -> DeviceRecord:
@@ -241,14 +241,12 @@ def condemning_failed(record: DeviceRecord, problem: Problem) -> DeviceRecord:
     return slot_condemned(replace(record, state=Condemning(replace(attempt, draft=told), failures)))
 
 
-def recorded(record: DeviceRecord, owed: Recording, boot: Boot) -> DeviceRecord:
-    """Return the record after the ledger took all that was pending, and the receipt that was owed."""
-    return _after_recording(replace(record, pending=()), owed, boot)
+def recorded(record: DeviceRecord, owed: Recording, boot: Boot, left: tuple[Draft, ...], count: int) -> DeviceRecord:
+    """Return the record after the ledger was offered all that was pending, and the receipt that was owed.
 
-
-def kept_pending(record: DeviceRecord, owed: Recording, boot: Boot) -> DeviceRecord:
-    """Return the record after the ledger refused: the receipt is kept here and life goes on, without new offers."""
-    return _after_recording(replace(record, pending=(*record.pending, owed.draft)), owed, boot)
+    What it did not take is `left`: it is kept here and life goes on. The ledger now holds `count` receipts.
+    """
+    return _after_recording(pending_appended(record, left, count), owed, boot)
 
 
 def _after_recording(record: DeviceRecord, owed: Recording, boot: Boot) -> DeviceRecord:

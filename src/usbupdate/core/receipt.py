@@ -64,6 +64,10 @@ OUTCOMES: Final = frozenset({
 })  # fmt: skip
 
 
+REFUSALS: Final = frozenset({Event.REFUSED, Event.REJECTED, Event.POSTPONED})
+"""What a stick can provoke as often as somebody likes."""
+
+
 class ClockQuality(StrEnum):
     """Where a receipt's wall time comes from."""
 

@@ -164,7 +164,8 @@ class DeviceRecord:
     `committed` is what the device is meant to run. `whole` holds each slot believed whole and never condemned. `floor` is the
     highest sequence ever committed. `pending` are receipts that the ledger could not take. `outcomes` is by manifest digest,
     the oldest first. `exports_logs` is what the owner allowed when that was last recorded. `time_floor` is that of the last
-    refresh, for telling time at a boot that does not look at trust.
+    refresh, for telling time at a boot that does not look at trust. `ledger_count` is how many receipts the ledger held: one
+    with fewer has lost some.
     """
 
     committed: Installed
@@ -177,6 +178,7 @@ class DeviceRecord:
     repeat: Repeat | None = None
     exports_logs: bool = True
     time_floor: str = "1970-01-01T00:00:00Z"
+    ledger_count: int = 0
     format: int = FORMAT
 
     @property

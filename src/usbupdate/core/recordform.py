@@ -77,6 +77,7 @@ def encode(record: DeviceRecord) -> bytes:
             ],
             "exports_logs": record.exports_logs,
             "time_floor": record.time_floor,
+            "ledger_count": record.ledger_count,
             "repeat": None
             if record.repeat is None
             else {"draft": draft_table(record.repeat.draft), "count": record.repeat.count},
@@ -107,8 +108,11 @@ def decode(raw: bytes) -> DeviceRecord:
         repeat=_repeat(fields.inner("repeat")) if fields.has("repeat") else None,
         exports_logs=fields.flag("exports_logs"),
         time_floor=fields.text("time_floor", TIME),
+        ledger_count=fields.integer("ledger_count", 0, SEQUENCE_MAX),
     )
     root.done()
+    if "repeat" not in fields.names():
+        fields.fail("repeat", "missing")
     fields.done()
     if len(record.whole) != len(whole):
         fields.fail("whole", "a slot stands twice")

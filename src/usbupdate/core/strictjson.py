@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DEPTH_MAX: Final = 16
+TOKENS_MAX: Final = 300_000
+"""What the metadata of some 25,000 bundles need."""
 _INTEGER_DIGITS_MAX: Final = 17
 _CHOICE_MAX: Final = 200
 _OPENING: Final = frozenset(b"[{")
@@ -47,10 +49,8 @@ def decode(raw: bytes, document: str, *, limit: int) -> Fields:
     def broken(problem: str) -> MalformedError:
         return MalformedError(document=document, field="whole", problem=problem)
 
-    if len(raw) > limit:
-        raise broken(f"larger than {limit} bytes")
-    if _depth(raw) > DEPTH_MAX:
-        raise broken(f"nested deeper than {DEPTH_MAX}")
+    if excess := _excess(raw, limit):
+        raise broken(excess)
 
     def no_float(_: str) -> NoReturn:
         raise broken("a number is not an integer")
@@ -229,17 +229,30 @@ class Fields:
         return value
 
 
-def _depth(raw: bytes) -> int:
-    """Return how deep brackets nest outside strings, before a recursive parser sees them."""
-    depth = deepest = 0
-    for token in _STRING_OR_BRACKET.finditer(raw):
+def _excess(raw: bytes, limit: int) -> str:
+    """Return which bound the bytes break before a parser has seen them; empty for none."""
+    if len(raw) > limit:
+        return f"larger than {limit} bytes"
+    depth, tokens = _measure(raw)
+    if depth > DEPTH_MAX:
+        return f"nested deeper than {DEPTH_MAX}"
+    return f"more than {TOKENS_MAX} strings and brackets" if tokens > TOKENS_MAX else ""
+
+
+def _measure(raw: bytes) -> tuple[int, int]:
+    """Return how deep brackets nest outside strings, and how many strings and brackets there are, before a parser sees them.
+
+    A parser takes up to fifty bytes of memory for each byte of such input.
+    """
+    depth = deepest = tokens = 0
+    for tokens, token in enumerate(_STRING_OR_BRACKET.finditer(raw), 1):  # noqa: B007  # the last count is what is wanted
         first = token[0][0]
         if first in _OPENING:
             depth += 1
             deepest = max(deepest, depth)
         elif first != _QUOTE:
             depth -= 1
-    return deepest
+    return deepest, tokens
 
 
 def _require_clean(text: str, document: str, field: str) -> None:

@@ -115,20 +115,40 @@ class Agent:
                 self._machine.announcer.announce(*self._answer(error))
                 raise
             except UsbupdateError as error:
-                self.rest = self.obligations.settle()
+                self._refused(error, taking, medium, insertion)
                 if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
-                    # A stick that merely stayed in had its receipt before. What the person wants to know is how it ended.
-                    earlier = Signal.FAILED, f"{error} {next_step(Event(error.outcome))}"
-                    self._finish(medium, *(self._answer(None) if self.told else earlier))
                     return self.rest
-                self._refusals.record(error, taking.learned)
-                self._finish(medium, *self._answer(error))
                 raise
-            self.rest = self.obligations.settle()
+            self._settled(failure)
             self._finish(medium, *self._answer(failure))
         if failure is not None:
             raise failure
         return self.rest
+
+    def _refused(self, error: UsbupdateError, taking: Taking, medium: Medium | None, insertion: Insertion) -> None:
+        """Record and answer why nothing was installed."""
+        self._settled(error)
+        if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
+            # A stick that merely stayed in had its receipt before. What the person wants to know is how it ended.
+            earlier = Signal.FAILED, f"{error} {next_step(Event(error.outcome))}"
+            self._finish(medium, *(self._answer(None) if self.told else earlier))
+            return
+        try:
+            self._refusals.record(error, taking.learned)
+        except NotReadyError as problem:
+            # The state partition is full or read-only: nothing can be remembered, and that is the answer.
+            self._machine.announcer.announce(Signal.REFUSED, f"{error} {problem} {problem.hint}")
+            raise
+        self._finish(medium, *self._answer(error))
+
+    def _settled(self, error: UsbupdateError | None) -> None:
+        """Do what is owed after a stick was looked at; a device that cannot save its state says so before it gives up."""
+        try:
+            self.rest = self.obligations.settle()
+        except NotReadyError as problem:
+            why = "" if error is None else f"{error} "
+            self._machine.announcer.announce(Signal.FAILED, f"{why}{problem} {problem.hint}")
+            raise
 
     def activate(self) -> Rest:
         """Start an installed release without waiting for its gate.
@@ -182,31 +202,35 @@ class Agent:
             raise NothingOnTrialError
 
     def _finish(self, medium: Medium | None, signal: Signal, why: str) -> None:
-        """Write the log, then signal: `done` may only come when the outcome is on the stick."""
+        """Write the log, then signal: `done` comes when the outcome is on the stick, or says that it is not (ADR 0007)."""
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
                 self._machine.export(medium, self.obligations, signal, why)
             except (MediumError, ForeignStickError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
-                why = f"{why} {problem} {problem.hint}".strip()
-        self._machine.announcer.announce(signal, why)
+                why = f"{why} {problem} {problem.hint}"
+        self._machine.announcer.announce(signal, why.strip())
 
     def _answer(self, error: UsbupdateError | None) -> tuple[Signal, str]:
-        """Return the signal that tells a person how things stand, and why."""
-        match self.rest:
-            case Rest.REBOOTING:
-                return Signal.RESTARTING, ""
-            case Rest.WAITING if error is None:
-                return Signal.INSTALLED, ""
-            case _:
-                pass
+        """Return the signal that tells a person how things stand, and why.
+
+        What became of a release comes first, then what is wrong with the stick that is in.
+        """
+        if self.rest is Rest.REBOOTING:
+            return Signal.RESTARTING, ""
+        if self.rest is Rest.WAITING and error is None:
+            return Signal.INSTALLED, ""
         outcome = self.told[-1] if self.told else None
-        has_failed = outcome is not None and outcome.event is not Event.COMMITTED
-        if outcome is not None and outcome.problem is not None and has_failed:
-            return Signal.FAILED, f"{outcome.problem.text} {next_step(outcome.event)}"
+        also = "" if error is None else f"{error} {error.hint}"
+        if outcome is not None and outcome.event is Event.COMMITTED:
+            return Signal.DONE, f"The new release is installed. About what else is on the stick: {also}" if also else ""
+        if outcome is not None and outcome.problem is not None:
+            is_this_attempt = error is None or outcome.problem.reason == error.reason
+            ended = f"{outcome.problem.text} {next_step(outcome.event)}"
+            return Signal.FAILED, ended if is_this_attempt else f"{also} Before that: {outcome.problem.text}"
         if error is None:
             return Signal.DONE, ""
-        return Signal.BUSY if isinstance(error, BusyError) else Signal.REFUSED, f"{error} {error.hint}"
+        return Signal.BUSY if isinstance(error, BusyError) else Signal.REFUSED, also
 
     def _record_log_export(self) -> None:
         """A change of the owner's right to keep the log to himself is itself a receipt."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from usbupdate import durable
 from usbupdate.core import checkpoint, envelope
 from usbupdate.core.merkle import GrowingTree, leaf_hash
-from usbupdate.core.receipt import NO_PREVIOUS, Event, Receipt
+from usbupdate.core.receipt import NO_PREVIOUS, REFUSALS, Event, Receipt
 from usbupdate.device.ledgerfile import RECORD_SIZE_MAX, encode_record, records
-from usbupdate.errors import LedgerError, MalformedError
+from usbupdate.errors import LedgerError, LedgerShareError, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,8 @@ SIZE_MAX: Final = 64 << 20
 RESERVE: Final = 8 * RECORD_SIZE_MAX
 """Bytes kept for what an attempt that was begun must still report: its outcome, and what may happen on the way there."""
 
-_MAY_NOT_USE_THE_RESERVE: Final = frozenset({Event.REFUSED, Event.REJECTED, Event.POSTPONED})
+REFUSALS_SHARE: Final = 50
+"""Percent of the ledger past which refusals are only counted: nobody may fill it by inserting bad sticks."""
 
 
 @dataclass(slots=True)
@@ -107,8 +108,10 @@ class Ledger:
         except MalformedError as error:
             raise LedgerError(problem=f"this receipt cannot be stated: {error.field}: {error.problem}") from error
         record = encode_record(draft.id, line)
-        reserve = RESERVE if draft.event in _MAY_NOT_USE_THE_RESERVE else 0
-        if self._contents.end + len(record) + reserve > self._size_max:
+        end = self._contents.end + len(record)
+        if draft.event in REFUSALS and end > min(self._size_max - RESERVE, self._size_max * REFUSALS_SHARE // 100):
+            raise LedgerShareError
+        if end > self._size_max:
             raise LedgerError(problem=f"it has reached its limit of {self._size_max} bytes")
         self._write(record)
         self._contents.tree.add(leaf_hash(line))
@@ -136,6 +139,15 @@ class Ledger:
             return envelope.peek_unproven(self._contents.last_line).event
         except MalformedError as error:
             raise LedgerError(problem=f"receipt {self.count()} is of another form: {error.field}: {error.problem}") from error
+
+    def require_at_least(self, count: int) -> None:
+        """Refuse to go on with receipts lost; see `device.ports.Ledger`.
+
+        Raises:
+            LedgerError: fewer are there.
+        """
+        if self.count() < count:
+            raise LedgerError(problem=f"it holds {self.count()} receipts, and the device's state remembers {count}")
 
     def has_room(self) -> bool:
         """Tell whether whatever an attempt may have to report is sure to fit; without that none may begin.

@@ -17,14 +17,13 @@ import stat
 from collections import deque
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
 from usbupdate.core import envelope, identity as identity_form
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOG_NAMES, LOGS, PART_SUFFIX, RECEIPTS, SUMMARY, TOP, log_path, shown
-from usbupdate.device.ledger import SIZE_MAX
 from usbupdate.device.summary import EVENTS_SHOWN, Situation, summarise
 from usbupdate.errors import (
     LogConflictError,
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK: Final = 1 << 20
+_ROWS_MAX: Final = 10_000
+"""Rows of a block that are compared; a block of receipts has some thousand."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -99,8 +100,9 @@ class _Log:
         """Refuse a link, FIFO or folder under any name that is going to be used."""
         for name in LOG_NAMES:
             for each in (name, name + PART_SUFFIX):
-                if not self._is_absent(each) and not stat.S_ISREG((self._folder / each).lstat().st_mode):
-                    raise LogFolderHostileError(name=self._shown(each))
+                with self._translated(each):
+                    if not self._is_absent(each) and not stat.S_ISREG((self._folder / each).lstat().st_mode):
+                        raise LogFolderHostileError(name=self._shown(each))
 
     def take_up_what_a_cut_left(self, receipts: bytes) -> None:
         """Give a lone `.part` of receipts its name, unless it is only the torn beginning of a first copy."""
@@ -108,12 +110,11 @@ class _Log:
         if not self._is_absent(RECEIPTS) or self._is_absent(part):
             return
         with self._translated(part):
-            held = self._reader.read((part,), SIZE_MAX)
-            rows = zip_longest(held.split(b"\n"), receipts.split(b"\n"), fillvalue=b"")
-            if any(row != own and envelope.peek_or_none(row) is not None for row, own in rows):
-                raise LogConflictError(name=self._shown(part))
-            if receipts.startswith(held):
+            size = self._reader.size((part,))
+            if self._holds_beginning(part, receipts, size):
                 durable.rename(self._folder / part, self._folder / RECEIPTS)
+            elif self._begins_otherwise(part, receipts, size):
+                raise LogConflictError(name=self._shown(part))
 
     def require_own_identity(self, identity: Identity) -> None:
         """Refuse a folder in which another key goes by this device's id."""
@@ -160,6 +161,25 @@ class _Log:
             for offset in range(0, size, _BLOCK)
         )
 
+    def _begins_otherwise(self, part: str, receipts: bytes, size: int) -> bool:
+        """Tell whether the first row that is not ours is somebody's receipt; what comes after a torn row is not looked at.
+
+        Anybody may have put the file there, so no more of it is read than where it stops being ours.
+        """
+        offset = 0
+        while offset < size:
+            block = self._reader.read_at((part,), offset, min(_BLOCK, size - offset))
+            if block != receipts[offset : offset + len(block)]:
+                break
+            offset += len(block)
+        begin = receipts.rfind(b"\n", 0, offset) + 1
+        window = self._reader.read_at((part,), begin, min(_BLOCK, size - begin))
+        own = receipts[begin : begin + len(window)]
+        for row, our_row in zip_longest(islice(_rows(window), _ROWS_MAX), islice(_rows(own), _ROWS_MAX), fillvalue=b""):
+            if row != our_row:
+                return envelope.peek_or_none(row) is not None
+        return False
+
     def _forget_cached(self, name: str) -> None:
         """Make the next read come from the stick, as far as the system allows."""
         descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -179,6 +199,16 @@ class _Log:
 
     def _shown(self, name: str) -> str:
         return shown(log_path(self._device, name))
+
+
+def _rows(block: bytes) -> Iterator[bytes]:
+    """Yield the rows of a block without making all of them at once."""
+    begin = 0
+    while begin < len(block):
+        end = block.find(b"\n", begin)
+        end = len(block) if end < 0 else end
+        yield block[begin:end]
+        begin = end + 1
 
 
 @contextmanager

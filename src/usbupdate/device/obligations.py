@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
-from usbupdate.core.receipt import CheckResult, Draft, Event, Problem
+from usbupdate.core.receipt import REFUSALS, CheckResult, Draft, Event, Problem
 from usbupdate.core.record import (
     Activating,
     Attempt,
@@ -33,6 +33,7 @@ from usbupdate.errors import (
     ContentsDifferError,
     FrameBrokenError,
     ImageDiffersError,
+    LedgerShareError,
     MediumError,
     NotReadyError,
     RejectedError,
@@ -89,6 +90,10 @@ class Obligations:
     def resume(self) -> None:
         """Confirm the committed slot and work out what is owed after a restart; call `settle` to do it."""
         self._bless()
+        try:
+            self._ports.ledger.require_at_least(self.record.ledger_count)
+        except NotReadyError as error:
+            self.ledger_problem = error
         self.change(lifecycle.resumed(self.record, self.boot, self._ports.loader.was_tried, self._moment()))
 
     def settle(self) -> Rest:
@@ -229,14 +234,8 @@ class Obligations:
 
     def _recording(self, owed: Recording) -> None:
         self.told.append(owed.draft)
-        try:
-            for draft in (*self.record.pending, owed.draft):
-                self._ports.ledger.append(draft)
-        except NotReadyError as error:
-            self.ledger_problem = error
-            self.change(lifecycle.kept_pending(self.record, owed, self.boot))
-            return
-        self.change(lifecycle.recorded(self.record, owed, self.boot))
+        left = self._append((*self.record.pending, owed.draft))
+        self.change(lifecycle.recorded(self.record, owed, self.boot, left, self._ledger_count()))
 
     def _leaving(self) -> Rest | None:
         self.change(lifecycle.leaving(self.record, self.boot, self._ports.drafts.blank()))
@@ -250,15 +249,27 @@ class Obligations:
         return Rest.REBOOTING
 
     def _flush(self) -> bool:
-        """Append what is pending; tell whether nothing is."""
-        try:
-            for draft in self.record.pending:
+        """Append what is pending; tell whether the ledger took all but refusals beyond their share."""
+        left = self._append(self.record.pending)
+        self.change(lifecycle.pending_appended(self.record, left, self._ledger_count()))
+        return self.ledger_problem is None and all(draft.event in REFUSALS for draft in left)
+
+    def _append(self, drafts: tuple[Draft, ...]) -> tuple[Draft, ...]:
+        """Append what the ledger takes, and return the rest: one receipt that it refuses never holds up the others."""
+        left = []
+        for draft in drafts:
+            try:
+                self._ports.ledger.require_at_least(self.record.ledger_count)
                 self._ports.ledger.append(draft)
-        except NotReadyError as error:
-            self.ledger_problem = error
-            return False
-        self.change(lifecycle.pending_appended(self.record))
-        return True
+            except LedgerShareError:
+                left.append(draft)
+            except NotReadyError as error:
+                self.ledger_problem = error
+                left.append(draft)
+        return tuple(left)
+
+    def _ledger_count(self) -> int:
+        return max(self.record.ledger_count, self._ports.ledger.count())
 
     def _bless(self) -> None:
         """Mark the committed slot good when it is the one that runs; health never withholds this."""

@@ -109,6 +109,9 @@ class Ledger(Protocol):
     def last_event(self) -> Event | None:
         """Return what the newest receipt reports."""
 
+    def require_at_least(self, count: int) -> None:
+        """Raise `LedgerError` if there are fewer receipts than the state remembers: their numbers must not be used again."""
+
     def has_room(self) -> bool:
         """Tell whether whatever one more attempt may have to report is sure to fit."""
 

@@ -139,5 +139,5 @@ def _provision(configuration: Configuration, running: Installed, request: Reques
         open_ledger(configuration).append(draft)
     except NotReadyError:
         return made
-    store.save(replace(record, pending=()))
+    store.save(replace(record, pending=(), ledger_count=1))
     return made

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.receipt import Event, MediumFacts
+from usbupdate.core.receipt import REFUSALS, Event, MediumFacts
 from usbupdate.core.record import Repeat
 from usbupdate.device.obligations import problem_of
 from usbupdate.errors import GatePostponedError, RejectedError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from usbupdate.device.ports import Drafts
     from usbupdate.errors import UsbupdateError
 
-_REFUSALS: Final = frozenset({Event.REFUSED, Event.REJECTED, Event.POSTPONED})
 _REFUSALS_WAITING_MAX: Final = 100
 _REFUSALS_KEPT: Final = 50
 
@@ -85,7 +84,7 @@ def _with_room(pending: tuple[Draft, ...]) -> tuple[Draft, ...]:
 
     A device whose ledger is broken or full must not be filled up by somebody who keeps inserting bad sticks.
     """
-    refusals = [draft for draft in pending if draft.event in _REFUSALS]
+    refusals = [draft for draft in pending if draft.event in REFUSALS]
     if len(refusals) < _REFUSALS_WAITING_MAX:
         return pending
     last = refusals[-1]

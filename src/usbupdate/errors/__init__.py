@@ -62,6 +62,7 @@ from usbupdate.errors.notready import (
     KeyExposedError as KeyExposedError,
     LedgerError as LedgerError,
     LedgerFullError as LedgerFullError,
+    LedgerShareError as LedgerShareError,
     NotProvisionedError as NotProvisionedError,
     NotReadyError as NotReadyError,
     RootConflictError as RootConflictError,

@@ -181,6 +181,13 @@ class LedgerError(NotReadyError):
     hint = "Free space on the state partition; nothing is installed until receipts can be written."
 
 
+class LedgerShareError(NotReadyError):
+    """Refusals have used up their share of the ledger; from then on they are only counted in the state file."""
+
+    says = "The ledger keeps the rest of its room for the outcomes of updates."
+    hint = "Find out who keeps inserting bad sticks into this device."
+
+
 @dataclass(eq=False)
 class LedgerFullError(NotReadyError):
     """There is no room for the receipts of another attempt."""

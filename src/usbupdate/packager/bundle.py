@@ -6,7 +6,7 @@ Source: design, section 4.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tuf.api.metadata import TargetFile, Targets
@@ -14,9 +14,8 @@ from tuf.api.metadata import TargetFile, Targets
 from usbupdate import durable
 from usbupdate.core import manifest as manifests
 from usbupdate.core.layout import target_name
-from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
-from usbupdate.core.timefloor import format_time
-from usbupdate.core.words import BUNDLE_NAME, VERSION, BundleName, Digest, SlotClass
+from usbupdate.core.manifest import Blob, Manifest
+from usbupdate.core.words import BundleName, Digest, SlotClass
 from usbupdate.errors import (
     MalformedError,
     NewerFormatError,
@@ -24,43 +23,36 @@ from usbupdate.errors import (
     OfficeFileError,
     SequenceJumpError,
     SequenceTakenError,
-    UnusableFileError,
     UnusableValueError,
 )
 from usbupdate.packager import keys, pack
+from usbupdate.packager.order import Order, draft_of, with_jump_meant
 from usbupdate.packager.pack import Packing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
-    from pathlib import Path
 
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
-    from usbupdate.packager.signing import Missing
+    from usbupdate.packager.thresholds import Missing
+
+__all__ = [
+    "Bundle",
+    "Offer",
+    "Order",
+    "bundle_of",
+    "chosen",
+    "create",
+    "listed",
+    "require_order",
+    "to_withdraw",
+    "with_jump_meant",
+    "withdraw",
+]
 
 JUMP_MAX: Final = 1000
 _LEVEL_MAX: Final = 22
-_HASH_PIECE: Final = 1 << 20
-_NO_DIGEST: Final = Digest("0" * 64)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a release engineer asks for. Empty `devices` and `groups` mean every device that is compatible."""
-
-    name: str
-    version: str
-    sequence: int
-    compatible: tuple[str, ...]
-    images: Mapping[str, Path]
-    kind: Kind = Kind.FEATURE
-    from_sequence_min: int = 0
-    devices: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    notes: str = ""
-    sbom: Path | None = None
-    jump_is_meant: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +130,9 @@ def require_order(office: Office, order: Order, now: datetime) -> Manifest:
         SequenceTakenError: another bundle has the sequence.
         SequenceJumpError: the sequence looks like a slip, and is not said to be meant.
     """
-    draft = _draft(order, now)
-    for image in order.images.values():
-        pack.require_image(image)
+    draft = draft_of(order, now)
     _require_free_sequence(draft, _every_manifest(office), jump_is_meant=order.jump_is_meant)
     return draft
-
-
-def with_jump_meant(order: Order) -> Order:
-    """Return the order of somebody who was asked about its sequence and said yes."""
-    return replace(order, jump_is_meant=True)
 
 
 def listed(office: Office) -> tuple[Bundle, ...]:
@@ -220,46 +205,6 @@ def chosen(office: Office, names: Iterable[str] = ()) -> tuple[Bundle, ...]:
     return tuple(wanted.values()) if wanted else tuple(newest.values())
 
 
-def _draft(order: Order, now: datetime) -> Manifest:
-    """Return the manifest as it will be, with artifacts of no content, once it is sure that a device can read it."""
-    if not BUNDLE_NAME.fullmatch(order.name):
-        problem = "a name has lower-case letters, digits, '.', '_' and '-', and does not begin with 'allow-'"
-        raise UnusableValueError(what="name", value=order.name, problem=problem)
-    if not VERSION.fullmatch(order.version):
-        problem = "a version has letters, digits and '.+~_-', 64 at most"
-        raise UnusableValueError(what="version", value=order.version, problem=problem)
-    nothing = Blob(_NO_DIGEST, 1)
-    draft = Manifest(
-        name=BundleName(order.name),
-        version=order.version,
-        sequence=order.sequence,
-        compatible=order.compatible,
-        kind=order.kind,
-        created=format_time(now),
-        artifacts=tuple(Artifact(SlotClass(each), nothing, manifests.CHUNK_SIZE_MIN, nothing, ()) for each in order.images),
-        from_sequence_min=order.from_sequence_min,
-        devices=order.devices,
-        groups=order.groups,
-        notes=order.notes,
-        sbom_sha256=_digest_of(order.sbom) if order.sbom is not None else None,
-    )
-    try:
-        # The device's own reader is the judge.
-        return manifests.decode(manifests.encode(draft))
-    except MalformedError as error:
-        raise UnusableValueError(what=error.field, value=_value_of(order, error.field), problem=error.problem) from error
-
-
-def _value_of(order: Order, field_name: str) -> str:
-    """Return what was given for a field of the manifest, such as `compatible[0]`, as the person gave it."""
-    name, _, rest = field_name.partition("[")
-    given: object = getattr(order, name, "")
-    if not isinstance(given, tuple):
-        return str(given)
-    number = rest.partition("]")[0]
-    return str(given[int(number)]) if number.isdigit() and int(number) < len(given) else ", ".join(given)
-
-
 def _is_target(office: Office, name: str) -> bool:
     waiting, published = office.metadata.staged_targets(), office.metadata.targets()
     return any(each is not None and name in each.signed.targets for each in (waiting, published))
@@ -322,14 +267,3 @@ def _edited(office: Office) -> Targets:
         return Targets()
     published.signed.version += 1
     return published.signed
-
-
-def _digest_of(path: Path) -> Digest:
-    whole = hashlib.sha256()
-    try:
-        with path.open("rb") as source:
-            while piece := source.read(_HASH_PIECE):
-                whole.update(piece)
-    except OSError as error:
-        raise UnusableFileError(path=str(path), problem=error.strerror or "it cannot be read") from error
-    return Digest(whole.hexdigest())

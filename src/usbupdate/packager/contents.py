@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core import layout
 from usbupdate.core.timefloor import format_time, parse_time
 from usbupdate.errors import ExpiresSoonError, NotSignedError, OfficeFileError
-from usbupdate.packager import bundle, readme, signing
+from usbupdate.packager import bundle, readme, thresholds
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.pack import payload_file
 
@@ -76,7 +76,7 @@ def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
         NoSuchBundleError: a bundle that is named is not offered.
     """
     wishes = wishes or Wishes()
-    if waiting := [each for each in signing.missing(office.metadata) if not _may_wait(office, each.role)]:
+    if waiting := [each for each in thresholds.missing(office.metadata) if not _may_wait(office, each.role)]:
         raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in waiting))
     expires = _require_margin(office, now, wishes.margin_days)
     bundles = () if wishes.log_only else bundle.chosen(office, wishes.bundles)
@@ -113,7 +113,7 @@ def _may_wait(office: Office, role: Role) -> bool:
     # newer snapshot or timestamp of a state that is signed already.
     if role is Role.ROOT:
         return office.metadata.root() is not None
-    return role in signing.ONLINE and signing.is_publication_whole(office.metadata)
+    return role in thresholds.ONLINE and thresholds.is_publication_whole(office.metadata)
 
 
 def _require_margin(office: Office, now: datetime, margin_days: int) -> str:

@@ -21,7 +21,7 @@ from usbupdate.errors import (
     UnusableFileError,
     UnusableValueError,
 )
-from usbupdate.packager import keys, settings, signing
+from usbupdate.packager import keys, settings, signing, thresholds
 from usbupdate.packager.keyring import KeyRing
 from usbupdate.packager.metadata import MetadataFolder, Role
 from usbupdate.packager.settings import LIFETIME_MAX, LIFETIMES, Settings
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from usbupdate.packager.keys import Passphrases
-    from usbupdate.packager.signing import Desk, Missing
+    from usbupdate.packager.signing import Desk
+    from usbupdate.packager.thresholds import Missing
 
 KEYS = "keys"
 
@@ -161,7 +162,7 @@ def rotate(
     Raises:
         OfficeKeyError: a key cannot be used, or a threshold cannot be met.
     """
-    newest = signing.authority_of(office.metadata)
+    newest = thresholds.authority_of(office.metadata)
     published = office.metadata.root()
     root = newest if (waiting := office.metadata.staged_root()) is None else waiting.signed
     root.version = published.signed.version + 1 if published is not None else 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usbupdate.errors import KeySignedNothingError, OfficeFileError
-from usbupdate.packager import bundle, keys, signing
+from usbupdate.packager import bundle, keys, thresholds
 from usbupdate.packager.metadata import Role
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
-    from usbupdate.packager.signing import Missing
+    from usbupdate.packager.thresholds import Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def sign(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase, e
     desk = office.desk(now, ask, extra)
     roots = (office.metadata.root(), office.metadata.staged_root())
     desk.ring.require_known({keyid for root in roots if root is not None for keyid in root.signed.keys})
-    if changes(office) or signing.missing(office.metadata):
+    if changes(office) or thresholds.missing(office.metadata):
         desk.open_keys()
     else:
         desk.ring.reach(())

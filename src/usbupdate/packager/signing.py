@@ -19,8 +19,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from usbupdate.core.rootrules import SIGNED_TIME
 from usbupdate.core.timefloor import format_time
-from usbupdate.errors import OfficeClockError, OfficeFileError
+from usbupdate.errors import OfficeClockError
 from usbupdate.packager.metadata import Role
+from usbupdate.packager.thresholds import TARGETS_FILE, Missing, authority_of, is_listing, is_naming, is_whole, missing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,27 +29,11 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Key, Signature
 
-    from usbupdate.packager.keyring import KeyRing, Unopened
+    from usbupdate.packager.keyring import KeyRing
     from usbupdate.packager.metadata import MetadataFolder
 
 _Kind = TypeVar("_Kind", Root, Targets, Snapshot, Timestamp)
-_TARGETS_FILE = "targets.json"
 EVERY_ROLE: Final = frozenset(Role)
-ONLINE: Final = frozenset({Role.SNAPSHOT, Role.TIMESTAMP})
-"""The roles that say only which state is the present one, and are made anew without anybody's deciding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A role that is not signed by enough people: how many more at least, and the key ids of those who could.
-
-    `unopened` are those of its keys that lie at this computer and could not be used.
-    """
-
-    role: Role
-    needed: int
-    keys: tuple[str, ...]
-    unopened: tuple[Unopened, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +143,7 @@ class Desk:
 
     def _advance_targets(self, authority: Root) -> None:
         waiting, published = self.folder.staged_targets(), self.folder.targets()
-        if waiting is None and published is not None and not _whole(authority, published):
+        if waiting is None and published is not None and not is_whole(authority, published):
             # Other people answer for targets now: they sign the same list again.
             again = deepcopy(published.signed)
             again.version += 1
@@ -169,16 +154,16 @@ class Desk:
 
     def _advance_snapshot(self, authority: Root, *, anew: bool) -> None:
         targets, published = self.folder.targets(), self.folder.snapshot()
-        if targets is None or not _whole(authority, targets) or self.folder.root() is None:
+        if targets is None or not is_whole(authority, targets) or self.folder.root() is None:
             return
         waiting = self.folder.staged_snapshot()
-        is_current = published is not None and _whole(authority, published) and _lists(published.signed, targets.signed)
-        if is_current and not anew and (waiting is None or not _lists(waiting.signed, targets.signed)):
+        is_current = published is not None and is_whole(authority, published) and is_listing(published.signed, targets.signed)
+        if is_current and not anew and (waiting is None or not is_listing(waiting.signed, targets.signed)):
             return
-        if waiting is None or not _lists(waiting.signed, targets.signed):
+        if waiting is None or not is_listing(waiting.signed, targets.signed):
             # A role that was listed once stays listed: devices reject a snapshot that has lost one.
             listed = dict(published.signed.meta) if published is not None else {}
-            listed[_TARGETS_FILE] = self._pinned(Role.TARGETS, targets.signed.version)
+            listed[TARGETS_FILE] = self._pinned(Role.TARGETS, targets.signed.version)
             version = published.signed.version + 1 if published is not None else 1
             waiting = Metadata(Snapshot(version=version, expires=self.expiry(Role.SNAPSHOT), meta=listed))
             self.folder.stage(waiting)
@@ -186,13 +171,13 @@ class Desk:
 
     def _advance_timestamp(self, authority: Root, *, anew: bool) -> None:
         snapshot, published = self.folder.snapshot(), self.folder.timestamp()
-        if snapshot is None or not _whole(authority, snapshot) or self.folder.root() is None:
+        if snapshot is None or not is_whole(authority, snapshot) or self.folder.root() is None:
             return
         waiting = self.folder.staged_timestamp()
-        is_current = published is not None and _whole(authority, published) and _names(published.signed, snapshot.signed)
-        if is_current and not anew and (waiting is None or not _names(waiting.signed, snapshot.signed)):
+        is_current = published is not None and is_whole(authority, published) and is_naming(published.signed, snapshot.signed)
+        if is_current and not anew and (waiting is None or not is_naming(waiting.signed, snapshot.signed)):
             return
-        if waiting is None or not _names(waiting.signed, snapshot.signed):
+        if waiting is None or not is_naming(waiting.signed, snapshot.signed):
             timestamp = Timestamp(
                 version=published.signed.version + 1 if published is not None else 1,
                 expires=self.expiry(Role.TIMESTAMP),
@@ -215,7 +200,7 @@ class Desk:
         role = Role(waiting.signed.type)
         self._sign(waiting, [authority.keys[each] for each in authority.roles[role].keyids])
         # Before the first root is whole there is nobody whose word counts, however many have signed.
-        if self.folder.root() is not None and _whole(authority, waiting):
+        if self.folder.root() is not None and is_whole(authority, waiting):
             self.folder.publish(waiting)
 
     def _sign(self, waiting: Metadata[_Kind], keys: Iterable[Key]) -> None:
@@ -244,7 +229,7 @@ class Desk:
     def _time_of_timestamp(self, authority: Root) -> str:
         published = self.folder.timestamp()
         believed = [authority.unrecognized_fields.get(SIGNED_TIME)]
-        if published is not None and _whole(authority, published):
+        if published is not None and is_whole(authority, published):
             believed.append(published.signed.unrecognized_fields.get(SIGNED_TIME))
         return self._not_before(believed)
 
@@ -255,77 +240,6 @@ class Desk:
         if newest > now:
             raise OfficeClockError(now=now, signed=newest)
         return now
-
-
-def authority_of(folder: MetadataFolder) -> Root:
-    """Return the root that says whose signatures count: the newest published one, or the first, which waits.
-
-    Raises:
-        OfficeFileError: there is none.
-    """
-    root = folder.root() or folder.staged_root()
-    if root is None:
-        raise OfficeFileError(path=str(folder.published), problem="there is no root metadata")
-    return root.signed
-
-
-def missing(folder: MetadataFolder) -> tuple[Missing, ...]:
-    """Return every role that is not signed by enough people; nothing, if sticks can be written."""
-    authority = authority_of(folder)
-    published = folder.root()
-    found = []
-    if (root := folder.staged_root()) is not None:
-        previous = published.signed if published is not None else None
-        result = root.signed.get_root_verification_result(previous, root.signed_bytes, root.signatures)
-        needed = max(result.first.missing, result.second.missing)
-        found.append(Missing(Role.ROOT, needed, tuple(sorted(result.unsigned))))
-    if (targets := folder.staged_targets() or folder.targets()) is not None:
-        found.append(_missing(authority, targets))
-    complete = folder.staged_targets() is None and folder.targets() is not None
-    snapshot = folder.staged_snapshot() or folder.snapshot()
-    current = folder.targets()
-    if complete and current is not None:
-        listed = snapshot is not None and _lists(snapshot.signed, current.signed)
-        found.append(_missing(authority, snapshot if listed else None, Role.SNAPSHOT))
-        timestamp = folder.staged_timestamp() or folder.timestamp()
-        named = listed and timestamp is not None and snapshot is not None and _names(timestamp.signed, snapshot.signed)
-        found.append(_missing(authority, timestamp if named else None, Role.TIMESTAMP))
-    return tuple(each for each in found if each.needed)
-
-
-def signers(folder: MetadataFolder, role: Role) -> tuple[int, bool]:
-    """Return how many keys of a role have signed what waits, and True; or what is published, and False."""
-    authority = authority_of(folder)
-    waiting, published = {
-        Role.ROOT: (folder.staged_root(), folder.root()),
-        Role.TARGETS: (folder.staged_targets(), folder.targets()),
-        Role.SNAPSHOT: (folder.staged_snapshot(), folder.snapshot()),
-        Role.TIMESTAMP: (folder.staged_timestamp(), folder.timestamp()),
-    }[role]
-    metadata = waiting or published
-    if metadata is None:
-        return 0, False
-    own = metadata.signed if isinstance(metadata.signed, Root) else authority
-    result = own.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
-    return len(result.signed), waiting is not None
-
-
-def is_publication_whole(folder: MetadataFolder) -> bool:
-    """Tell whether what is published is signed from root to timestamp, whatever else waits."""
-    root, targets, snapshot, timestamp = folder.root(), folder.targets(), folder.snapshot(), folder.timestamp()
-    if root is None or targets is None or snapshot is None or timestamp is None:
-        return False
-    is_linked = _lists(snapshot.signed, targets.signed) and _names(timestamp.signed, snapshot.signed)
-    return is_linked and all((_whole(root.signed, targets), _whole(root.signed, snapshot), _whole(root.signed, timestamp)))
-
-
-def _missing(authority: Root, metadata: Metadata[_Kind] | None, role: Role | None = None) -> Missing:
-    if metadata is None:
-        of = authority.roles[role or Role.TARGETS]
-        return Missing(role or Role.TARGETS, of.threshold, tuple(sorted(of.keyids)))
-    name = Role(metadata.signed.type)
-    result = authority.get_verification_result(name, metadata.signed_bytes, metadata.signatures)
-    return Missing(name, result.missing, tuple(sorted(result.unsigned)))
 
 
 def _root_keys(root: Root, previous: Root | None) -> list[Key]:
@@ -341,18 +255,6 @@ def _same_list(published: Targets, proposed: Targets) -> bool:
         proposed.delegations,
         proposed.unrecognized_fields,
     )
-
-
-def _whole(authority: Root, metadata: Metadata[_Kind]) -> bool:
-    return bool(authority.get_verification_result(metadata.signed.type, metadata.signed_bytes, metadata.signatures))
-
-
-def _lists(snapshot: Snapshot, targets: Targets) -> bool:
-    return snapshot.meta[_TARGETS_FILE].version == targets.version if _TARGETS_FILE in snapshot.meta else False
-
-
-def _names(timestamp: Timestamp, snapshot: Snapshot) -> bool:
-    return timestamp.snapshot_meta.version == snapshot.version
 
 
 def _valid(key: Key, payload: bytes, signature: Signature) -> bool:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from usbupdate.core.timefloor import format_time
-from usbupdate.packager import keys, signing
+from usbupdate.packager import keys, thresholds
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.office import KEYS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
-    from usbupdate.packager.signing import Missing
+    from usbupdate.packager.thresholds import Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +75,21 @@ def refresh(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase
     if snapshot is not None and snapshot.signed.expires - now <= half_life:
         renew.add(Role.SNAPSHOT)
     desk = office.desk(now, ask)
-    desk.open_keys(signing.ONLINE)
+    desk.open_keys(thresholds.ONLINE)
     before = {role: _published(office, role) for role in renew}
-    missing = list(desk.advance(renew, only=signing.ONLINE))
-    authority = signing.authority_of(office.metadata)
+    missing = list(desk.advance(renew, only=thresholds.ONLINE))
+    authority = thresholds.authority_of(office.metadata)
     for role in sorted(renew - {each.role for each in missing}):
         if _published(office, role) == before[role]:
             of = authority.roles[role]
             ids = tuple(sorted(of.keyids))
-            missing.append(signing.Missing(role, of.threshold, ids, desk.ring.unopened(ids)))
+            missing.append(thresholds.Missing(role, of.threshold, ids, desk.ring.unopened(ids)))
     return tuple(missing)
 
 
 def could_not_renew(missing: Iterable[Missing]) -> tuple[Missing, ...]:
     """Return what a refresh was for and did not reach."""
-    return tuple(each for each in missing if each.role in signing.ONLINE)
+    return tuple(each for each in missing if each.role in thresholds.ONLINE)
 
 
 def ends(office: Office) -> dict[Role, tuple[int, str]]:
@@ -104,12 +104,12 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
     Raises:
         OfficeFileError: a file of the repository cannot be used.
     """
-    root = signing.authority_of(office.metadata)
+    root = thresholds.authority_of(office.metadata)
     ring = office.desk(now, ask).ring
     states = []
     for role in Role:
         published = _published(office, role)
-        signed, waits = signing.signers(office.metadata, role)
+        signed, waits = thresholds.signers(office.metadata, role)
         own = tuple(
             KeyState(each, office.reference(each), ring.signer(root.keys[each]) is not None) for each in root.roles[role].keyids
         )
@@ -126,7 +126,7 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
                 waits=waits,
             )
         )
-    return Checkup(tuple(states), signing.missing(office.metadata), tuple(_advice(office, root, states)))
+    return Checkup(tuple(states), thresholds.missing(office.metadata), tuple(_advice(office, root, states)))
 
 
 def _published(office: Office, role: Role) -> tuple[int, datetime] | None:

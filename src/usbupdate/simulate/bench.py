@@ -86,8 +86,8 @@ class Bench:
         """
         with lock.locked(self.folder):
             here = replace(hardware.load(self.folder), stick=stick.absolute())
-            if not stick.exists():
-                raise UnusableFileError(path=str(stick), problem="there is no such stick")
+            if not str(here.stick).isprintable() or not _is_there(stick):
+                raise UnusableFileError(path=str(stick), problem="there is no such stick, or its path cannot be written down")
             hardware.save(self.folder, here)
             ran, error = self._run_agent(here, Mishaps(), Insertion.NEW)
         if error is not None:
@@ -167,7 +167,7 @@ class Bench:
         agent = awaken(self.machine(here, _UnhealthyJudge(judge) if mishaps.unhealthy else judge), self._progress)
         agent.start()
         error = None
-        if here.stick is None or not here.stick.exists():
+        if here.stick is None or not _is_there(here.stick):
             agent.announce()
         else:
             try:
@@ -204,6 +204,15 @@ def file_slots(configuration: Configuration, folder: Path) -> FileSlots:
             for slot, configured in configuration.slots.items()
         },
     )
+
+
+def _is_there(stick: Path) -> bool:
+    """Tell whether a stick can be looked at; one that fails when it is asked is as good as pulled."""
+    try:
+        stick.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _sentence(rest: Rest) -> str:
