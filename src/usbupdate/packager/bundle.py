@@ -14,7 +14,6 @@ from tuf.api.metadata import TargetFile, Targets
 from usbupdate import durable
 from usbupdate.core import manifest as manifests
 from usbupdate.core.layout import target_name
-from usbupdate.core.manifest import Blob, Manifest
 from usbupdate.core.words import BundleName, Digest, SlotClass
 from usbupdate.errors import (
     MalformedError,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from usbupdate.core.manifest import Blob, Manifest
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
     from usbupdate.packager.thresholds import Missing
