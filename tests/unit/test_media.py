@@ -18,6 +18,7 @@ from usbupdate.device.media import insertion_of, opened
 from usbupdate.errors import (
     FileSystemNotAllowedError,
     ForeignStickError,
+    LogStickFullError,
     MountedElsewhereError,
     MountFailedError,
     StickReadOnlyError,
@@ -153,7 +154,7 @@ def test_a_full_image_says_that_it_did_not_take_the_log(image: Path, configurati
             (folder / RECEIPTS).touch()
             os.truncate(folder / RECEIPTS, 50 << 20)
 
-    with opened(image, configuration) as medium, pytest.raises(StickReadOnlyError):
+    with opened(image, configuration) as medium, pytest.raises(LogStickFullError):
         write_too_much()
 
 

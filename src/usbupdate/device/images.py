@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
-from usbupdate.core.layout import LOGS, TOP
+from usbupdate.core.layout import LOGS, TOP, shown
 from usbupdate.device import process
 from usbupdate.device.facts import FileSystem, medium_facts, probe
 from usbupdate.errors import (
     ForeignStickError,
     LogNotKeptError,
     LogStickError,
+    LogStickFullError,
     MediumError,
     MediumUnreadableError,
     StickReadOnlyError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from usbupdate.core.receipt import MediumFacts
 
 _COPY_S: Final = 3600.0
+_FULL: Final = "Disk full"
 _PREFIX: Final = "usbupdate-image-"
 _SWEEP_AFTER_S: Final = 60
 """A folder that was made a moment ago may not be claimed yet."""
@@ -72,6 +74,8 @@ class ImageMedium:
             return
         finished = _mtools(self._image, "mcopy", "-s", "-o", "-n", "-i", self._image, logs, f"::/{TOP}/")
         if not finished.succeeded:
+            if _FULL in finished.last_line:
+                raise LogStickFullError(name=shown(LOGS))
             raise LogStickError(name=str(self._image), problem=finished.last_line)
         try:
             durable.sync_file(self._image)
