@@ -105,7 +105,7 @@ def decode(raw: bytes) -> DeviceRecord:
         state=_state(fields.inner("state")),
         pending=tuple(draft_from(each) for each in fields.objects("pending", limit=_PENDING_MAX)),
         outcomes=dict(_outcome(each) for each in fields.objects("outcomes", limit=_OUTCOMES_MAX)),
-        repeat=_repeat(fields.inner("repeat")) if fields.has("repeat") else None,
+        repeat=_repeat(fields.inner("repeat")) if fields.given("repeat") else None,
         exports_logs=fields.flag("exports_logs"),
         time_floor=fields.text("time_floor", TIME),
         ledger_count=fields.integer("ledger_count", 0, SEQUENCE_MAX),

@@ -154,18 +154,18 @@ def draft_from(fields: Fields) -> Draft:
             wall=fields.time("wall"),
             clock=fields.choice("clock", ClockQuality),
         ),
-        before=release_from(fields.inner("from")) if _given(fields, "from") else None,
-        after=release_from(fields.inner("to")) if _given(fields, "to") else None,
-        bundle=_bundle(fields.inner("bundle")) if _given(fields, "bundle") else None,
-        trust=_trust(fields.inner("trust")) if _given(fields, "trust") else None,
+        before=release_from(fields.inner("from")) if fields.given("from") else None,
+        after=release_from(fields.inner("to")) if fields.given("to") else None,
+        bundle=_bundle(fields.inner("bundle")) if fields.given("bundle") else None,
+        trust=_trust(fields.inner("trust")) if fields.given("trust") else None,
         checks=tuple(_check(each) for each in fields.objects("checks", limit=_LIST_MAX)),
-        medium=_medium(fields.inner("medium")) if _given(fields, "medium") else None,
+        medium=_medium(fields.inner("medium")) if fields.given("medium") else None,
         operator=fields.free_text("operator", limit=_HINT_MAX),
         duration_ms=fields.integer("duration_ms", 0, SEQUENCE_MAX),
-        traffic=_traffic(fields.inner("traffic")) if _given(fields, "traffic") else None,
+        traffic=_traffic(fields.inner("traffic")) if fields.given("traffic") else None,
         resumed=fields.flag("resumed"),
         count=fields.integer("count", 1, SEQUENCE_MAX),
-        problem=_problem(fields.inner("problem")) if _given(fields, "problem") else None,
+        problem=_problem(fields.inner("problem")) if fields.given("problem") else None,
     )
     fields.done()
     return draft
@@ -197,13 +197,6 @@ def release_from(fields: Fields) -> Release:
     )
     fields.done()
     return release
-
-
-def _given(fields: Fields, name: str) -> bool:
-    """A draft always has all its fields; the absent ones are null."""
-    if name not in fields.names():
-        fields.fail(name, "missing")
-    return fields.has(name)
 
 
 def _bundle(fields: Fields) -> BundleRef:

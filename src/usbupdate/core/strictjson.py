@@ -200,6 +200,12 @@ class Fields:
             return False
         return name in self._table
 
+    def given(self, name: str) -> bool:
+        """Tell whether a field is not `null` that must be there, for documents that always have all their fields."""
+        if name not in self._table:
+            self.fail(name, "missing")
+        return self.has(name)
+
     def names(self) -> tuple[str, ...]:
         """Return the object's keys, for objects that are maps."""
         return tuple(self._table)
