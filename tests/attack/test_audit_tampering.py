@@ -302,6 +302,7 @@ MANIPULATIONS: list[tuple[Callable[[Path], None], Flaw, int | None]] = [
     (rewrite_with_the_devices_own_key, Flaw.CHAIN, 4),
     (checkpoint_over_another_history, Flaw.CHECKPOINT_ROOT, 1),
 ]
+LIKE_A_PULLED_STICK = {Flaw.CHECKPOINT_MISSING, Flaw.CHECKPOINT_BEHIND, Flaw.IDENTITY_MISSING}
 EACH = pytest.mark.parametrize(("tamper", "flaw", "receipt"), MANIPULATIONS, ids=[each[0].__name__ for each in MANIPULATIONS])
 
 
@@ -311,7 +312,7 @@ def test_tampering_is_found_and_named(
 ) -> None:
     tamper(logs(stick) / "gw-0001")
     verdicts = verdicts_on(devices, stick)
-    assert verdicts["gw-0001"].standing is Standing.BROKEN
+    assert verdicts["gw-0001"].standing is (Standing.INCOMPLETE if flaw in LIKE_A_PULLED_STICK else Standing.BROKEN)
     found = [(finding.flaw, finding.receipt) for finding in verdicts["gw-0001"].findings]
     assert (flaw, receipt) in found
     for finding in verdicts["gw-0001"].findings:

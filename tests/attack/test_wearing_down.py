@@ -14,7 +14,6 @@ from usbupdate.device.statestore import StateStore
 from usbupdate.errors import DegradedError, OlderSequenceError, StoreFailedError, UsbupdateError
 
 if TYPE_CHECKING:
-
     from tests.field import Field, Rig
     from usbupdate.core.record import DeviceRecord
 

@@ -243,7 +243,7 @@ def test_the_commands_print_one_line_a_device_and_one_a_finding(tmp_path: Path, 
     (logs(stick) / "gw-0002" / "checkpoint").unlink()
     broken, raised = run(tmp_path, "verify", stick)
     assert isinstance(raised, EvidenceBrokenError)
-    assert broken.splitlines()[1].startswith("gw-0002: BROKEN")
+    assert broken.splitlines()[1].startswith("gw-0002: INCOMPLETE")
     assert broken.splitlines()[2].startswith("  gw-0002: the checkpoint is missing")
 
 
@@ -255,7 +255,7 @@ def test_json_is_one_document_with_every_finding(tmp_path: Path, stick: Path) ->
     assert document["good"] is False
     assert [(each["device"], each["standing"]) for each in document["devices"]] == [
         ("gw-0001", "not-enrolled"),
-        ("gw-0002", "broken"),
+        ("gw-0002", "incomplete"),
     ]
     assert document["devices"][1]["findings"][0]["flaw"] == "checkpoint-missing"
 

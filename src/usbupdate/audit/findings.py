@@ -38,6 +38,10 @@ class Flaw(StrEnum):
     CHECKPOINT_ROOT = "checkpoint-root"
 
 
+CUT_OFF: Final = frozenset({Flaw.CHECKPOINT_BEHIND, Flaw.CHECKPOINT_MISSING, Flaw.IDENTITY_MISSING, Flaw.RECEIPTS_MISSING})
+"""What a stick looks like that was pulled, or was full, while an honest device wrote its log."""
+
+
 _COMPARE: Final = "Treat it as changed; get another copy of this device's log and compare."
 _INSERT: Final = "Put a stick into the device again, or get the next one, and verify that."
 _CLONE: Final = "Find out whether the device was copied or its key stolen; believe neither copy until then."

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from usbupdate.audit.chain import Examined, device_of, examine
-from usbupdate.audit.findings import Finding, Flaw
+from usbupdate.audit.findings import CUT_OFF, Finding, Flaw
 from usbupdate.core.merkle import leaf_hash
 from usbupdate.errors import EvidenceBrokenError, NotEnrolledError
 
@@ -27,6 +27,8 @@ class Standing(StrEnum):
     """How much a device's evidence is worth; only one of them is good."""
 
     OK = "ok"
+    INCOMPLETE = "incomplete"
+    """Nothing contradicts an honest device whose stick was pulled while it wrote; the next stick brings what may be missing."""
     BROKEN = "broken"
     NOT_ENROLLED = "not-enrolled"
 
@@ -76,7 +78,7 @@ def require_good(verdicts: Sequence[Verdict]) -> None:
         EvidenceBrokenError: some evidence is not in order.
         NotEnrolledError: all of it is, but some of it is signed by keys that nobody vouched for.
     """
-    broken = [verdict.device for verdict in verdicts if verdict.standing is Standing.BROKEN]
+    broken = [verdict.device for verdict in verdicts if verdict.standing in {Standing.BROKEN, Standing.INCOMPLETE}]
     if broken:
         raise EvidenceBrokenError(devices=", ".join(broken))
     unknown = [verdict.device for verdict in verdicts if verdict.standing is Standing.NOT_ENROLLED]
@@ -106,7 +108,9 @@ def _verdict(device: DeviceId, places: list[LogPlace], devices: Devices) -> Verd
 
 def _standing(findings: tuple[Finding, ...], enrolment: Enrolment | None) -> Standing:
     if findings:
-        return Standing.BROKEN
+        # Without a key that somebody vouched for, missing parts are not told from removed ones.
+        is_cut_off = enrolment is not None and all(finding.flaw in CUT_OFF for finding in findings)
+        return Standing.INCOMPLETE if is_cut_off else Standing.BROKEN
     return Standing.NOT_ENROLLED if enrolment is None else Standing.OK
 
 
