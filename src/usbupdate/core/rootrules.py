@@ -73,7 +73,8 @@ def read_document(role: str, raw: bytes) -> Document:
     except RepositoryError as error:
         raise MetadataMalformedError(role=role, problem="not of the form that TUF prescribes") from error
     # The library reads hexadecimal in any case and with blanks; one signature in two forms would be one version in two.
-    if not all(_SIGNATURE.fullmatch(each.signature) for each in document.signatures.values()):
+    signatures: list[object] = [each.signature for each in document.signatures.values()]
+    if not all(isinstance(each, str) and _SIGNATURE.fullmatch(each) for each in signatures):
         raise MetadataMalformedError(role=role, problem="a signature is not in lower-case hexadecimal")
     signed = document.signed
     if signed.type != role:
