@@ -313,7 +313,7 @@ def test_tampering_is_found_and_named(
     tamper(logs(stick) / "gw-0001")
     verdicts = verdicts_on(devices, stick)
     assert verdicts["gw-0001"].standing is (
-        Standing.INCOMPLETE if flaw in LIKE_A_PULLED_STICK and tamper is not remove_all_files else Standing.BROKEN
+        Standing.INCOMPLETE if flaw in LIKE_A_PULLED_STICK or tamper is remove_all_files else Standing.BROKEN
     )
     found = [(finding.flaw, finding.receipt) for finding in verdicts["gw-0001"].findings]
     assert (flaw, receipt) in found
