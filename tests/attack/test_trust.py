@@ -435,6 +435,27 @@ def test_forked_office_is_rejected(role: str, office: Office, device: Device) ->
     device.rejects(office, ForkedOfficeError, role)
 
 
+def laid_out_anew(raw: bytes) -> bytes:
+    """Return metadata that say the same, as anybody can write them who has held the stick."""
+    return json.dumps(json.loads(raw), indent=3).encode()
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp"])
+def test_a_stranger_who_lays_metadata_out_anew_turns_no_device_against_genuine_sticks(
+    role: str, office: Office, device: Device
+) -> None:
+    office.publish_root()
+    office.publish()
+    path = metadata_path(role, 2 if role == "root" else None)
+    genuine = office.files[path]
+    office.files[path] = laid_out_anew(genuine)
+    assert device.insert(office).root_version == 2
+    office.files[path] = genuine
+    assert device.insert(office).root_version == 2
+    device.root = office.newest_root
+    assert device.insert(office).root_version == 2, "nor against the root that comes with a new image"
+
+
 @pytest.mark.parametrize("role", ["snapshot", "targets"])
 def test_damage_is_found_on_a_stick_whose_contents_the_device_has_already(role: str, office: Office, device: Device) -> None:
     device.insert(office)

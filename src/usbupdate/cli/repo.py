@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -51,7 +52,9 @@ def init(
 def sign(
     repo: Repo,
     key: Annotated[list[str] | None, typer.Option(metavar="KEY", help="A key to sign with, besides those known.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Sign without asking; nobody is asked where there is no terminal.")
+    ] = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +64,8 @@ def sign(
         changes = sessions.changes(office)
         for change in changes:
             typer.echo(f"{change.role}: {change.text}", err=True)
-        if changes:
+        # A script signs because somebody wrote that down; a person at a terminal sees first what it is.
+        if changes and sys.stdin.isatty():
             require_yes("Sign this?", "Your signature under this", yes=yes)
         visit = sessions.sign(office, now(), passphrases(passphrase_file), key or ())
     lines = [f"{role} is signed with {office.reference_or_id(keyid)}." for role, keyid in visit.added]

@@ -51,6 +51,14 @@ class Document:
     signed_bytes: bytes
     signatures: Mapping[str, Signature]
 
+    def says_the_same(self, other: Document) -> bool:
+        """Tell whether what is signed is the same, however it is laid out and whoever else signed it.
+
+        Layout and spare signatures are nobody's word: a stranger who changes them must not make a genuine stick look forked
+        (ADR 0008).
+        """
+        return self.signed_bytes == other.signed_bytes
+
     @property
     def version(self) -> int:
         """The version that it says it is."""

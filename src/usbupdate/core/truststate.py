@@ -142,7 +142,7 @@ def starting_root(own: Document | None, bootstrap: bytes) -> Document:
     configured = check_configured_root(bootstrap)
     if own is None or configured.version > own.version:
         return configured
-    if configured.version == own.version and configured.raw != own.raw:
+    if configured.version == own.version and not configured.says_the_same(own):
         raise RootConflictError(version=own.version)
     return own
 
