@@ -74,7 +74,9 @@ def _help(*command: str) -> str | None:
 
 @pytest.mark.skipif(not (PACKAGE / "cli" / "main.py").exists(), reason="there is no command line yet")
 def test_commands_that_pages_show_exist() -> None:
-    code = [piece for page in PAGES for piece in CODE.findall(page.read_text(encoding="utf-8"))]
+    # The design speaks of commands that are to come.
+    pages = [page for page in PAGES if page.name != "design.md"]
+    code = [piece for page in pages for piece in CODE.findall(page.read_text(encoding="utf-8"))]
     shown = {command for piece in code for command in COMMAND.findall(piece)}
     missing = []
     for command in sorted(shown):
