@@ -382,3 +382,13 @@ def test_a_foreign_stick_is_called_foreign(mount: Path) -> None:
 def test_an_expired_stick_is_rejected(bench: Bench) -> None:
     with pytest.raises(RejectedError):
         inspection.inspect(DirectoryMedium(bench.stick()), None, NOW + timedelta(days=400))
+
+
+def test_folders_nested_without_end_are_no_crash(bench: Bench) -> None:
+    mount = bench.stick("deep")
+    folder = mount / "usbupdate" / "payload"
+    for _ in range(40):
+        folder /= "d"
+        folder.mkdir()
+    with pytest.raises(StickWriteError, match="without end"):
+        bench.write(mount)

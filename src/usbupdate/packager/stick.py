@@ -162,6 +162,10 @@ def _write(item: Item, mount: Path, progress: Callable[[int], None]) -> None:
         growing.become(path)
 
 
+_DEPTH_MAX: Final = 16
+"""Far more than any stick of ours; a stick that came back may hold anything."""
+
+
 def _unused(mount: Path, wanted: set[MediumPath]) -> Iterator[Path]:
     """Yield what lies under `usbupdate/` and is not wanted, contents before their folder, links never followed."""
 
@@ -172,6 +176,8 @@ def _unused(mount: Path, wanted: set[MediumPath]) -> Iterator[Path]:
             if inner == layout.LOGS:
                 continue
             if entry.is_dir() and not entry.is_symlink():
+                if len(inner) > _DEPTH_MAX:
+                    raise StickWriteError(mount=str(mount), problem="somebody nested folders under usbupdate/ without end")
                 yield from below(entry, inner)
                 if not any(each[: len(inner)] == inner for each in wanted):
                     yield entry
