@@ -6,6 +6,7 @@ Two fetchers for the two passes of a refresh: the first gives out roots only, th
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from tuf.api.exceptions import DownloadHTTPError
@@ -70,8 +71,9 @@ class _StickFetcher(FetcherInterface):
         # Not a generator: what goes wrong must go wrong here, where the base class expects it.
         return iter([document.raw])
 
+    @abstractmethod
     def _answer(self, role: str, version: int | None) -> Document | None:
-        raise NotImplementedError
+        """Return the metadata that are asked for, or nothing if there are none."""
 
 
 class RootFetcher(_StickFetcher):
