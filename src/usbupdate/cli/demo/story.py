@@ -120,7 +120,7 @@ def _cut_the_power(stage: Stage) -> None:
     _make_release(stage, "1.3")
     stage.run("stick write office stick", shows=1)
     stage.say("The command is killed in the middle, as a power cut would end it.")
-    stage.cut("simulate insert gw-0001 stick", at="installing: 20 %")
+    stage.cut("simulate insert gw-0001 stick", at="installing: 10 %")
     stage.run("simulate remove gw-0001", shows=0)
     stage.run("simulate boot gw-0001")
     status = stage.status("gw-0001")
