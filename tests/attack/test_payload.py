@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from usbupdate.core.layout import MediumPath
     from usbupdate.core.manifest import Blob
+    from usbupdate.core.receipt import Traffic
     from usbupdate.device.slotimages import OpenImage
 
 IMAGE = an_image(6, zero=frozenset({1}), last=4321)
@@ -57,6 +58,9 @@ class Silent:
         pass
 
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        pass
+
+    def stopped(self, traffic: Traffic) -> None:
         pass
 
     def first_write(self) -> None:

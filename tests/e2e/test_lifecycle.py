@@ -15,7 +15,7 @@ from tuf.api.metadata import Targets
 from tests.field import APP, CHUNK, CHUNKS, NEXT, OFFERED, RUNNING, load
 from usbupdate.cli.outcome import require_kept
 from usbupdate.core.policy import Insertion
-from usbupdate.core.receipt import CheckResult, Traffic
+from usbupdate.core.receipt import CheckResult, Event, Traffic
 from usbupdate.core.words import DeviceId
 from usbupdate.device import process
 from usbupdate.device.agent import Agent
@@ -26,6 +26,7 @@ from usbupdate.errors import (
     GatePostponedError,
     GateRefusedError,
     LeavingError,
+    MediumUnreadableError,
     NothingInstalledError,
     NothingOnTrialError,
     OlderSequenceError,
@@ -34,6 +35,7 @@ from usbupdate.errors import (
     TriedBeforeError,
     UpdateUnderWayError,
 )
+from usbupdate.medium import DirectoryMedium
 from usbupdate.packager import office
 from usbupdate.simulate import hardware
 from usbupdate.simulate.bench import Bench
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.field import Field, Rig
+    from usbupdate.core.layout import MediumPath
 
 _KEYS: Final = {"device", "state", "booted", "reboot_pending", "sequence", "slots", "receipts", "last_event"}
 _SLOT_KEYS: Final = {"path", "good", "tries", "version", "image_sha256"}
@@ -630,3 +633,24 @@ def test_stick_put_in_on_trial_waits_for_the_verdict(field: Field) -> None:
     (rig.folder / "health.d/10-fails").unlink()
     rig.boot()
     _looks(rig, sequence=NEXT, last_event="committed")
+
+
+def test_receipt_of_an_interrupted_installation_says_how_far_it_came(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = field.rig
+    whole = DirectoryMedium.read_at
+    reads = {"left": 20}
+
+    def pulled(medium: DirectoryMedium, path: MediumPath, offset: int, size: int) -> bytes:
+        reads["left"] -= 1
+        if reads["left"] < 0:
+            raise MediumUnreadableError(name="a pack", problem="No such device")
+        return whole(medium, path, offset, size)
+
+    monkeypatch.setattr(DirectoryMedium, "read_at", pulled)
+    with pytest.raises(MediumUnreadableError):
+        rig.insert(field.good)
+    last = rig.last()
+    assert last.event is Event.INTERRUPTED
+    assert last.traffic is not None
+    assert 0 < last.traffic.written < CHUNKS * CHUNK
+    assert last.traffic.full > 0

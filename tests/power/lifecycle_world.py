@@ -309,6 +309,8 @@ class _Installation:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
+    moved = None
+
     def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
         return self._machine.run_installation(attempt, progressed)
 

@@ -90,6 +90,8 @@ def test_the_sweep_finds_an_install_that_is_saved_after_it_is_done(world: World,
     class Done:
         """An installation that was run before anybody was told."""
 
+        moved = None
+
         def __init__(self, traffic: Traffic) -> None:
             self.traffic = traffic
 

@@ -39,6 +39,9 @@ class Told:
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         self.steps.append((done_bytes, total_bytes))
 
+    def stopped(self, traffic: Traffic) -> None:
+        pass
+
     def first_write(self) -> None:
         self.steps.append("first write")
 

@@ -167,6 +167,16 @@ def progressed(record: DeviceRecord) -> DeviceRecord:
             return record
 
 
+def stopped(record: DeviceRecord, traffic: Traffic | None, duration_ms: int) -> DeviceRecord:
+    """Return the record that knows what an installation moved before an error ended it."""
+    match record.state:
+        case Installing(attempt):
+            draft = replace(attempt.draft, traffic=traffic, duration_ms=duration_ms)
+            return replace(record, state=Installing(replace(attempt, draft=draft)))
+        case _:
+            return record
+
+
 def installed(record: DeviceRecord, traffic: Traffic, duration_ms: int) -> DeviceRecord:
     """Return the record after the slot was written and read back."""
     attempt = _attempt(record.state)

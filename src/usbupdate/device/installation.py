@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from usbupdate.core.receipt import Traffic
     from usbupdate.core.record import Attempt
     from usbupdate.core.words import SlotClass
-    from usbupdate.device.installer import Advance, Progress
+    from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
     from usbupdate.device.ports import Progressed, SlotImage
 
@@ -33,11 +33,17 @@ class StickInstallation:
         self._medium = medium
         self._images = images
         self._progress = progress
+        self._passing_on: _InstallProgress | None = None
+
+    @property
+    def moved(self) -> Traffic | None:
+        """What was moved until an error; see `device.ports.Installation`."""
+        return None if self._passing_on is None else self._passing_on.moved
 
     def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
         """Install; see `device.ports.Installation`."""
-        progress: Progress = _InstallProgress(self._progress, progressed)
-        return self._machine.install(self._manifest, self._medium, self._images, progress)
+        self._passing_on = _InstallProgress(self._progress, progressed)
+        return self._machine.install(self._manifest, self._medium, self._images, self._passing_on)
 
 
 class _InstallProgress:
@@ -46,6 +52,7 @@ class _InstallProgress:
     def __init__(self, advance: Advance, progressed: Progressed) -> None:
         self._advance = advance
         self._progressed = progressed
+        self.moved: Traffic | None = None
 
     def began(self, what: str) -> None:
         """Pass it on."""
@@ -54,6 +61,10 @@ class _InstallProgress:
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Pass it on."""
         self._advance.advanced(done_bytes, total_bytes)
+
+    def stopped(self, traffic: Traffic) -> None:
+        """Keep it for the receipt."""
+        self.moved = traffic
 
     def first_write(self) -> None:
         """Remember that taking this installation up again is worth while."""

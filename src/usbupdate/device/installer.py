@@ -18,7 +18,7 @@ from usbupdate.core.fit import require_fits
 from usbupdate.core.layout import payload_path
 from usbupdate.core.payload import read_index, require_signed_size
 from usbupdate.core.receipt import Traffic
-from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError
+from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError, UsbupdateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +42,9 @@ class Advance(Protocol):
 
 class Progress(Advance, Protocol):
     """Is told how far an installation is."""
+
+    def stopped(self, traffic: Traffic) -> None:
+        """Take notice of what was moved by an installation that an error ends."""
 
     def first_write(self) -> None:
         """Take notice, once, that a chunk which the slot lacked was verified, written and made durable.
@@ -128,6 +131,15 @@ def install(
     require_fits(manifest, {slot_class: image.size for slot_class, image in images.items()})
     progress.began("installing")
     tally = _Tally(progress, total=2 * sum(artifact.image.size for artifact in manifest.artifacts))
+    try:
+        _install(manifest, medium, images, tally)
+    except UsbupdateError:
+        progress.stopped(tally.traffic())
+        raise
+    return tally.traffic()
+
+
+def _install(manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], tally: _Tally) -> None:
     tally.read(preflight(manifest, medium))
 
     for artifact in manifest.artifacts:
@@ -142,14 +154,13 @@ def install(
                 image.write_at(settled.chunk.number * artifact.chunk_size, settled.contents)
                 if not tally.written:
                     image.sync()
-                    progress.first_write()
+                    tally.first_write()
             tally.settled(settled.chunk, settled.way)
 
         # 4. What the device kept, not what memory remembers.
         image.sync()
         image.drop_cache()
         _require_kept(artifact, index, image, tally)
-    return tally.traffic()
 
 
 class _Way(Enum):
@@ -225,6 +236,10 @@ class _Tally:
         self.written = 0
         self._skipped = 0
         self._chunks = dict.fromkeys(_Way, 0)
+
+    def first_write(self) -> None:
+        """Say that a chunk which the slot lacked is durable."""
+        self._progress.first_write()
 
     def read(self, size: int) -> None:
         """Count bytes from the stick."""

@@ -119,7 +119,8 @@ class Obligations:
         try:
             traffic = installation.run(attempt, lambda: self.change(lifecycle.progressed(self.record)))
         except UsbupdateError as error:
-            self._condemn(fault_of(error), error)
+            told = lifecycle.stopped(self.record, installation.moved, self._moment().monotonic_ms - started_ms)
+            self.change(lifecycle.condemned(told, fault_of(error), problem_of(error), self._moment()))
             return error
         self.change(lifecycle.installed(self.record, traffic, self._moment().monotonic_ms - started_ms))
         return None

@@ -157,6 +157,10 @@ class Drafts(Protocol):
 class Installation(Protocol):
     """Writes and reads back the slot of one attempt."""
 
+    @property
+    def moved(self) -> Traffic | None:
+        """What was moved by a run that an error ended, as far as that is known."""
+
     def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
         """Install, and return what it moved; raises `SlotError`, or `MediumError` or `RejectedError` for the stick's fault."""
 
