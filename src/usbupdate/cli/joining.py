@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from usbupdate.device.agent import Agent
+    from usbupdate.device.configuration import Configuration
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
 
@@ -29,18 +30,13 @@ class Silent:
         """Show nothing."""
 
 
-def machine_of(configuration_path: Path, operator: str) -> Machine:
-    """Return the device that a configuration describes.
-
-    Raises:
-        NotReadyError: the configuration is missing or unreadable.
-    """
-    configuration = load_configuration(configuration_path)
+def machine_of(configuration: Configuration, operator: str) -> Machine:
+    """Return the device that a configuration describes."""
     if configuration.bootloader.type is BootLoaderType.SIMULATED:
         from usbupdate.simulate.bench import Bench  # noqa: PLC0415 - a board has no use for it
         from usbupdate.simulate.hardware import load  # noqa: PLC0415 - the same
 
-        folder = configuration_path.absolute().parent
+        folder = configuration.path.absolute().parent
         return Bench(folder, show, Silent()).machine(load(folder), operator=operator)
     from usbupdate.device.board import join  # noqa: PLC0415 - a simulation has no use for it
 
@@ -54,15 +50,15 @@ def agent_of(configuration_path: Path, operator: str = "unattended", progress: A
     Raises:
         NotReadyError: configuration or state are missing or unreadable; the boot is confirmed all the same.
     """
-    with locked_after_waiting(lock_folder(configuration_path)):
-        yield awaken(machine_of(configuration_path, operator), progress or Silent())
-
-
-def lock_folder(configuration_path: Path) -> Path:
-    """Return the folder whose lock a device's commands take."""
     configuration = load_configuration(configuration_path)
+    with locked_after_waiting(lock_folder(configuration)):
+        yield awaken(machine_of(configuration, operator), progress or Silent())
+
+
+def lock_folder(configuration: Configuration) -> Path:
+    """Return the folder whose lock a device's commands take."""
     is_simulated = configuration.bootloader.type is BootLoaderType.SIMULATED
-    return configuration_path.absolute().parent if is_simulated else configuration.state_dir
+    return configuration.path.absolute().parent if is_simulated else configuration.state_dir
 
 
 def show_status_of(configuration_path: Path, *, as_json: bool) -> None:

@@ -169,19 +169,12 @@ def progressed(record: DeviceRecord) -> DeviceRecord:
 
 def stopped(record: DeviceRecord, traffic: Traffic | None, duration_ms: int) -> DeviceRecord:
     """Return the record that knows what an installation moved before an error ended it."""
-    match record.state:
-        case Installing(attempt):
-            draft = replace(attempt.draft, traffic=traffic, duration_ms=duration_ms)
-            return replace(record, state=Installing(replace(attempt, draft=draft)))
-        case _:
-            return record
+    return replace(record, state=Installing(_moved(_attempt(record.state), traffic, duration_ms)))
 
 
 def installed(record: DeviceRecord, traffic: Traffic, duration_ms: int) -> DeviceRecord:
     """Return the record after the slot was written and read back."""
-    attempt = _attempt(record.state)
-    draft = replace(attempt.draft, traffic=traffic, duration_ms=duration_ms)
-    return replace(record, state=Ready(replace(attempt, draft=draft)))
+    return replace(record, state=Ready(_moved(_attempt(record.state), traffic, duration_ms)))
 
 
 def released(record: DeviceRecord, boot: Boot) -> DeviceRecord:
@@ -191,13 +184,13 @@ def released(record: DeviceRecord, boot: Boot) -> DeviceRecord:
 
 def passed(record: DeviceRecord, checks: tuple[Check, ...]) -> DeviceRecord:
     """Return the record after every check of the trial passed."""
-    return replace(record, state=Committing(_with_checks(_attempt(record.state), checks)))
+    attempt = _attempt(record.state)
+    return replace(record, state=Committing(replace(attempt, draft=replace(attempt.draft, checks=checks))))
 
 
 def failed_checks(record: DeviceRecord, checks: tuple[Check, ...], problem: Problem, moment: Moment) -> DeviceRecord:
     """Return the record after a check of the trial failed."""
-    judged = replace(record, state=Committing(_with_checks(_attempt(record.state), checks)))
-    return condemned(judged, Event.CHECK_FAILED, problem, moment)
+    return condemned(passed(record, checks), Event.CHECK_FAILED, problem, moment)
 
 
 def committed(record: DeviceRecord, moment: Moment) -> DeviceRecord:
@@ -279,8 +272,8 @@ def _attempt(state: State) -> Attempt:
             return state.attempt
 
 
-def _with_checks(attempt: Attempt, checks: tuple[Check, ...]) -> Attempt:
-    return replace(attempt, draft=replace(attempt.draft, checks=checks))
+def _moved(attempt: Attempt, traffic: Traffic | None, duration_ms: int) -> Attempt:
+    return replace(attempt, draft=replace(attempt.draft, traffic=traffic, duration_ms=duration_ms))
 
 
 def _outcomes(record: DeviceRecord, attempt: Attempt, event: Event) -> dict[Digest, BundleOutcome]:

@@ -18,9 +18,8 @@ from usbupdate.device.machine import ConfiguredGate, ConfiguredJudge, Machine, d
 from usbupdate.device.signals import DeviceAnnouncer
 from usbupdate.device.slots import BlockSlots
 from usbupdate.device.statestore import StateStore
-from usbupdate.device.status import SlotReport, held_by, main_image, status_table
-from usbupdate.device.unit import load_unit
-from usbupdate.errors import BootLoaderError, NotReadyError
+from usbupdate.device.status import measured_status
+from usbupdate.errors import BootLoaderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,19 +97,10 @@ def board_status(configuration: Configuration) -> dict[str, Json]:
 
     The boot loader of a board tells only on request what it holds of a slot, so `good` and `tries` are null.
     """
-    record, device, booted = None, "", None
-    with suppress(NotReadyError):
-        record = StateStore(configuration.state_dir).load()
-    with suppress(NotReadyError):
-        device = load_unit(configuration.state_dir).id
+    booted = None
     with suppress(BootLoaderError):
         booted = running_slot(configuration)
-    reports = {}
-    for slot, configured in configuration.slots.items():
-        place = main_image(configured.devices)
-        if place is not None:
-            reports[slot] = SlotReport(str(place), place, None, held_by(record, slot))
-    return status_table(device, record, booted, open_ledger(configuration), reports)
+    return measured_status(configuration, booted, None)
 
 
 class SystemRebooter:

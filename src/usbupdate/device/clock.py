@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.receipt import Moment
+from usbupdate.core.timefloor import format_time
 from usbupdate.core.words import BOOT_ID, BootId
 from usbupdate.errors import BootIdError
 
@@ -51,5 +52,5 @@ def moment_of(clock: Clock, quality: ClockQuality, wall: datetime | None = None)
         quality: where the wall time comes from, as `core.trust` decided.
         wall: trusted now, which is what a receipt says when the system clock is not believed; the system clock if None.
     """
-    told = (clock.utc() if wall is None else wall).astimezone(UTC).replace(microsecond=0, tzinfo=None)
-    return Moment(boot_id=clock.boot_id(), monotonic_ms=clock.monotonic_ms(), wall=f"{told.isoformat()}Z", clock=quality)
+    told = format_time(clock.utc() if wall is None else wall)
+    return Moment(boot_id=clock.boot_id(), monotonic_ms=clock.monotonic_ms(), wall=told, clock=quality)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.policy import Offer
-    from usbupdate.core.receipt import Check, Draft, Event, Traffic
+    from usbupdate.core.receipt import Check, Draft, Event, MediumFacts, Traffic
     from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import ReceiptId, SlotClass
@@ -64,12 +64,13 @@ class Machine:
         """
         identity.load_signer(self.configuration.state_dir)
 
-    def refresh(self, medium: Medium, known: KnownRoot) -> Trusted | None:
+    def refresh(self, medium: MediumReader, known: KnownRoot, facts: MediumFacts) -> Trusted | None:
         """Return what is trusted after looking at a stick's metadata, or None for a stick that is for receipts only.
 
         Args:
             medium: the stick.
             known: the newest root that the state remembers; a trust store that knows less was tampered with or restored.
+            facts: what is known of the stick, so that a later refusal can name the one that brought newer metadata.
 
         Raises:
             ForeignStickError: the stick is none of ours.
@@ -78,11 +79,10 @@ class Machine:
         """
         from usbupdate.device.truststore import TrustStore  # noqa: PLC0415 - needs tuf
 
-        reader = medium.reader
-        if TOP not in reader.names(()):
+        if TOP not in medium.names(()):
             raise ForeignStickError
-        require_no_folding_names(reader)
-        inside = set(reader.names((TOP,)))
+        require_no_folding_names(medium)
+        inside = set(medium.names((TOP,)))
         if METADATA[-1] not in inside and inside <= _NOT_FOR_DEVICES:
             return None
         configured_root = read_configured_root(self.configuration)
@@ -90,8 +90,7 @@ class Machine:
         version, digest = store.newest_root()
         if version < known.version or (version == known.version and digest != known.sha256):
             raise StoredTrustError(name="root", problem=f"it is not the version {known.version} that the state remembers")
-        facts = medium.facts()
-        return store.refresh(reader, self.drafts.reading(), configured_root, origin=facts.label or facts.serial)
+        return store.refresh(medium, self.drafts.reading(), configured_root, origin=facts.label or facts.serial)
 
     def read_offers(self, trusted: Trusted, medium: MediumReader) -> list[Offer]:
         """Return what the stick offers; see `device.offers`."""

@@ -11,21 +11,52 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from usbupdate.core.record import Activating, DeviceRecord, Idle, Installed, Leaving, Recording
 from usbupdate.core.recordform import state_name
-from usbupdate.errors import LedgerError
+from usbupdate.device.machine import open_ledger
+from usbupdate.device.statestore import StateStore
+from usbupdate.device.unit import load_unit
+from usbupdate.errors import LedgerError, NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from usbupdate.core.receipt import Event
     from usbupdate.core.strictjson import Json
     from usbupdate.core.words import Slot, SlotClass
     from usbupdate.device.bootloaders.simulated import SlotStatus
+    from usbupdate.device.configuration import Configuration
     from usbupdate.device.ports import Ledger
 
 _Image = TypeVar("_Image")
 _PIECE: Final = 1 << 20
 _MAIN_CLASS: Final = "rootfs"
+
+
+def measured_status(
+    configuration: Configuration,
+    booted: Slot | None,
+    boots: Mapping[Slot, SlotStatus] | None,
+    shown: Callable[[Path], str] = str,
+) -> dict[str, Json]:
+    """Return how a device stands, as `status --json` prints it; always works and changes nothing.
+
+    Args:
+        configuration: the device's.
+        booted: the running slot, if that is known.
+        boots: what the boot loader says of each slot, if it can be asked.
+        shown: how the path of a slot is shown.
+    """
+    record, device = None, ""
+    with suppress(NotReadyError):
+        record = StateStore(configuration.state_dir).load()
+    with suppress(NotReadyError):
+        device = load_unit(configuration.state_dir).id
+    reports = {}
+    for slot, configured in configuration.slots.items():
+        place = main_image(configured.devices)
+        if place is not None:
+            reports[slot] = SlotReport(shown(place), place, None if boots is None else boots[slot], held_by(record, slot))
+    return status_table(device, record, booted, open_ledger(configuration), reports)
 
 
 def status_table(

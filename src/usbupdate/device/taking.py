@@ -21,6 +21,7 @@ from usbupdate.device.installation import StickInstallation
 from usbupdate.device.machine import GATES_LIMIT_S, Machine
 from usbupdate.device.obligations import Obligations, Rest
 from usbupdate.device.refusals import Learned, Refusals
+from usbupdate.device.slotimages import close_all
 from usbupdate.device.unit import load_unit
 from usbupdate.errors import (
     DegradedError,
@@ -80,7 +81,7 @@ class Taking:
         self._require_ready(insertion, rest)
 
         # 2. Is it genuine? What was proven is kept, whatever comes next.
-        trusted = self._machine.refresh(medium, self._obligations.record.root)
+        trusted = self._machine.refresh(medium.reader, self._obligations.record.root, self.learned.medium)
         if trusted is None:
             return None
         self.learned.trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)
@@ -99,8 +100,7 @@ class Taking:
 
         # 5. Is every byte there that the slot lacks?
         images = self._machine.slots.open(slot)
-        for image in images.values():
-            stack.callback(image.close)
+        stack.callback(close_all, images)
         self._machine.verify(offer.manifest, medium.reader, images, self._progress)
         return Prepared(offer, self._attempt(offer, insertion), images)
 

@@ -89,6 +89,5 @@ class ProgramMissingError(InputError):
     """A program that the command needs is not installed, or failed."""
 
     program: str
-    package: str
     says = "The program {program} is needed and did not work."
     hint = "Install it (on Debian: the package e2fsprogs or mtools that holds it), then run the command again."

@@ -21,8 +21,7 @@ from usbupdate.device.obligations import Rest
 from usbupdate.device.signals import DeviceAnnouncer
 from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.statestore import StateStore
-from usbupdate.device.status import SlotReport, held_by, main_image, status_table
-from usbupdate.device.unit import load_unit
+from usbupdate.device.status import measured_status
 from usbupdate.errors import BootLoaderError, NotReadyError, UnusableFileError, UsbupdateError
 from usbupdate.simulate import hardware
 from usbupdate.simulate.hardware import Hardware, HardwareClock, HardwareRebooter
@@ -122,22 +121,11 @@ class Bench:
 
     def status(self) -> dict[str, Json]:
         """Return how the device stands, as `status --json` prints it; always works and changes nothing."""
-        here = hardware.load(self.folder)
-        configuration = self.configuration()
-        record, boots, device = None, None, ""
-        with suppress(NotReadyError):
-            record = StateStore(configuration.state_dir).load()
+        here, boots = hardware.load(self.folder), None
         with suppress(BootLoaderError):
             boots = simulated.status(self.folder / BOOT_LOADER_FILE)
-        with suppress(NotReadyError):
-            device = load_unit(configuration.state_dir).id
-        slots = {}
-        for slot, configured in configuration.slots.items():
-            place = main_image(configured.devices)
-            if place is not None:
-                shown = str(place.relative_to(self.folder.absolute()))
-                slots[slot] = SlotReport(shown, place, None if boots is None else boots[slot], held_by(record, slot))
-        return status_table(device, record, here.booted, open_ledger(configuration), slots)
+        folder = self.folder.absolute()
+        return measured_status(self.configuration(), here.booted, boots, lambda path: str(path.relative_to(folder)))
 
     def configuration(self) -> Configuration:
         """Return the device's configuration, an ordinary one."""

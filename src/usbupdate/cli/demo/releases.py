@@ -41,9 +41,9 @@ def make_image(image: Path, version: str, sequence: int) -> None:
     try:
         finished = process.run([*command, f"{IMAGE_SIZE >> 10}k"], timeout_s=_MAKE_S)
     except OSError as error:
-        raise ProgramMissingError(program="mke2fs", package="e2fsprogs") from error
+        raise ProgramMissingError(program="mke2fs") from error
     if not finished.succeeded:
-        raise ProgramMissingError(program=f"mke2fs ({finished.last_line})", package="e2fsprogs")
+        raise ProgramMissingError(program=f"mke2fs ({finished.last_line})")
     durable.remove_tree(tree)
 
 
