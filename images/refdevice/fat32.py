@@ -52,6 +52,13 @@ class Fat32:
         """Return how many clusters belong to nothing."""
         return sum(entry & _MASK == FREE for entry in self.heap.table()[FIRST_CLUSTER:])
 
+    def point_at(self, node: Node, cluster: int) -> None:
+        """Let a directory entry name another first cluster: a damage, for tests of those who read it."""
+        disk = self.heap.disk
+        for offset, part in ((20, cluster >> 16), (26, cluster & 0xFFFF)):
+            disk.seek(node.entry[-1] + offset)
+            disk.write(struct.pack("<H", part))
+
     def _node(self, offset: int, entry: bytes, parts: list[tuple[int, bytes]]) -> Node:
         name = _long_name(entry, [part for _, part in parts]) or _short_name(entry)
         high, low, size = struct.unpack_from("<H4xHI", entry, 20)
@@ -80,16 +87,8 @@ def open_fat32(disk: BinaryIO, extent: Extent) -> Fat32:
     # The table may be larger than there are clusters, never smaller.
     count = min((sectors - data) // per_cluster, fat_sectors * SECTOR // 4 - FIRST_CLUSTER)
     tables = tuple(extent.start + (reserved + number * fat_sectors) * SECTOR for number in range(fats))
-    heap = Heap(disk, tables, extent.start + data * SECTOR, per_cluster * SECTOR, count, _MASK, _END)
+    heap = Heap(disk, extent.start, tables, extent.start + data * SECTOR, per_cluster * SECTOR, count, _MASK, _END)
     return Fat32(heap, root)
-
-
-def point_at(volume: Fat32, node: Node, cluster: int) -> None:
-    """Let a directory entry name another first cluster; a damage, for tests of those who read it."""
-    disk = volume.heap.disk
-    for offset, part in ((20, cluster >> 16), (26, cluster & 0xFFFF)):
-        disk.seek(node.entry[-1] + offset)
-        disk.write(struct.pack("<H", part))
 
 
 def folder_size(names: list[str]) -> int:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
-from refdevice import fatmaker, programs
+from refdevice import exfatmaker, fatmaker, programs
+from refdevice.exfat import open_exfat
 from refdevice.fat32 import open_fat32
 from refdevice.partitiontable import ALIGNMENT, SECTOR, Entry, Extent, Table, margins, read_table, write_table
 from refdevice.stickfiles import list_files
@@ -186,6 +187,8 @@ def _open_volume(disk: BinaryIO, extent: Extent) -> Volume:
     boot = disk.read(SECTOR)
     if boot[82:90] == b"FAT32   ":
         return open_fat32(disk, extent)
+    if boot[3:11] == b"EXFAT   ":
+        return open_exfat(disk, extent)
     raise MediumUnreadableError(name="the partition", problem="it holds neither FAT32 nor exFAT")
 
 
@@ -209,7 +212,9 @@ def _make_filesystem(image: Path, extent: Extent, partition: Partition) -> None:
             if partition.fill is Fill.TAKE_ALL:
                 fatmaker.fill_fat32(image, extent)
         case FileSystem.EXFAT:
-            raise NotImplementedError
+            files = () if partition.folder is None else list_files(partition.folder)
+            exfatmaker.make_exfat(image, extent, partition.label, partition.volume_id)
+            exfatmaker.put_files(image, extent, files, filled=partition.fill is Fill.TAKE_ALL)
         case FileSystem.EXT4:
             _make_ext4(image, extent, partition)
         case _:

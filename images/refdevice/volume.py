@@ -50,10 +50,12 @@ class Node:
 class Heap:
     """The clusters of a volume and the table that chains them; offsets are in bytes from the beginning of the disk.
 
-    `tables` is where the copies of the table lie. An entry of it, masked, that is `end` or higher ends a chain.
+    `volume` is where the file system begins, `tables` where the copies of its table lie; an entry of it that is `end` or higher
+    once `mask` is applied ends a chain.
     """
 
     disk: BinaryIO
+    volume: int
     tables: tuple[int, ...]
     start: int
     cluster_size: int
@@ -142,7 +144,7 @@ class Heap:
 
 
 class Volume(Protocol):
-    """A file system that can be read."""
+    """A file system that can be read, and damaged."""
 
     @property
     def heap(self) -> Heap:
@@ -157,6 +159,9 @@ class Volume(Protocol):
 
     def free_clusters(self) -> int:
         """Return how many clusters belong to nothing."""
+
+    def point_at(self, node: Node, cluster: int) -> None:
+        """Let a directory entry name another first cluster: a damage, for tests of those who read it."""
 
 
 def broken(node: Node, problem: str) -> MediumUnreadableError:
