@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
-from refdevice import exfatmaker, fatmaker, programs
+from refdevice import exfatmaker, ext4maker, fatmaker
 from refdevice.exfat import open_exfat
 from refdevice.fat32 import open_fat32
 from refdevice.partitiontable import ALIGNMENT, SECTOR, Entry, Extent, Table, margins, read_table, write_table
@@ -36,7 +36,6 @@ VOLUME_ID: Final = 0x5553_4255
 _LABEL_MAX: Final = 11
 _NAME_MAX: Final = 36
 _SIZE_MIN: Final = {"vfat": 34 * MIB, "exfat": 8 * MIB, "ext4": 4 * MIB}
-_NAMESPACE: Final = uuid.UUID("75736275-7064-4174-8500-737469636b01")
 _BASIC_DATA: Final = uuid.UUID("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7")
 _LINUX: Final = uuid.UUID("0FC63DAF-8483-4772-8E79-3D69D8477DE4")
 
@@ -205,34 +204,30 @@ def _entry(partition: Partition, extent: Extent) -> Entry:
 
 
 def _make_filesystem(image: Path, extent: Extent, partition: Partition) -> None:
+    files = () if partition.folder is None else list_files(partition.folder)
     match partition.filesystem:
         case FileSystem.FAT32:
-            files = () if partition.folder is None else list_files(partition.folder)
             fatmaker.make_fat32(image, extent, partition.label, partition.volume_id, files)
             if partition.fill is Fill.TAKE_ALL:
                 fatmaker.fill_fat32(image, extent)
         case FileSystem.EXFAT:
-            files = () if partition.folder is None else list_files(partition.folder)
             exfatmaker.make_exfat(image, extent, partition.label, partition.volume_id)
             exfatmaker.put_files(image, extent, files, filled=partition.fill is Fill.TAKE_ALL)
         case FileSystem.EXT4:
-            _make_ext4(image, extent, partition)
+            ext4maker.make_ext4(image, extent, partition.label, partition.volume_id, partition.folder)
+            ext4maker.forget_origin(image, extent, files)
         case _:
             assert_never(partition.filesystem)
-
-
-def _make_ext4(image: Path, extent: Extent, partition: Partition) -> None:
-    identity = str(uuid.uuid5(_NAMESPACE, str(partition.volume_id)))
-    options = f"offset={extent.start},hash_seed={identity},root_owner=0:0,nodiscard"
-    contents = () if partition.folder is None else ("-d", partition.folder.absolute())
-    named = ("-U", identity, "-L", partition.label)
-    programs.run("mke2fs", "-q", "-F", "-t", "ext4", *named, "-E", options, *contents, image, f"{extent.size // 1024}k")
 
 
 def _require_sane(partition: Partition) -> None:
     if partition.size % ALIGNMENT or partition.size < _SIZE_MIN[partition.filesystem]:
         least = _SIZE_MIN[partition.filesystem]
         raise UnusableValueError(what="The size", value=str(partition.size), problem=f"{least} bytes and whole MiB are needed")
+    if partition.filesystem is FileSystem.EXT4 and partition.fill is Fill.TAKE_ALL:
+        raise UnusableValueError(
+            what="The file system", value=partition.filesystem, problem="FAT32 and exFAT can be filled"
+        )
     if not partition.label.isascii() or not partition.label.isalnum() or len(partition.label) > _LABEL_MAX:
         raise UnusableValueError(what="The label", value=partition.label, problem="at most 11 letters and digits are taken")
     if len(partition.name.encode("utf-16-le")) > 2 * _NAME_MAX:
