@@ -1,0 +1,111 @@
+"""The device's whole disk as a factory would write it: firmware starts GRUB from it, slot a holds the first release, b nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from refdevice import layout
+from refdevice.cache import digest_of
+from refdevice.commands import run
+from refdevice.release import write_ext4
+from refdevice.rootfs import IMAGES
+
+_SECTOR: Final = 512
+_FIRST: Final = layout.MIB
+_GRUB_MODULES: Final = (
+    *("part_gpt", "fat", "ext2", "linux", "normal", "configfile", "loadenv", "test", "regexp", "echo", "serial", "terminal"),
+    *("reboot", "sleep", "halt", "true", "probe", "search", "efi_gop", "all_video", "minicmd"),
+)
+_STATE_UUID: Final = "75736275-7064-4174-8500-0000000000aa"
+_FAT_ID: Final = "75736275"
+
+
+class BootScript(StrEnum):
+    """Which of the two boot scripts GRUB runs."""
+
+    USBUPDATE = "usbupdate"
+    RAUC = "rauc"
+
+
+_ENVIRONMENTS: Final = {
+    BootScript.USBUPDATE: {},
+    BootScript.RAUC: {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "0", "B_TRY": "0"},
+}
+
+
+def key_of(first_release: Path, script: BootScript) -> str:
+    """Return the digest of everything that the disk is made from."""
+    return digest_of(first_release.name, script, IMAGES / "grub", Path(__file__), Path(layout.__file__))
+
+
+def build(first_release: Path, script: BootScript, disk: Path) -> None:
+    """Write the disk of a new device."""
+    end = _FIRST + sum(partition.size for partition in layout.PARTITIONS) + layout.MIB
+    with disk.open("wb") as file:
+        file.truncate(end)
+    _partition(disk)
+    with tempfile.TemporaryDirectory() as folder:
+        esp, state = Path(folder) / "esp", Path(folder) / "state"
+        _write_esp(esp, script)
+        _write_state(state)
+        for partition, contents in ((layout.ESP, esp), (layout.ROOTFS_A, first_release), (layout.STATE, state)):
+            _place(contents, disk, offset_of(partition))
+
+
+def offset_of(wanted: layout.DiskPartition) -> int:
+    """Return where on the disk a partition begins, in bytes."""
+    return _FIRST + sum(partition.size for partition in layout.PARTITIONS if partition.number < wanted.number)
+
+
+def _partition(disk: Path) -> None:
+    lines = ["label: gpt", f"label-id: {layout.DISK_ID}", "unit: sectors", f"first-lba: {_FIRST // _SECTOR}"]
+    for each in layout.PARTITIONS:
+        start, size = offset_of(each) // _SECTOR, each.size // _SECTOR
+        lines.append(f"start={start}, size={size}, type={each.kind}, uuid={each.uuid}, name={each.name}")
+    with tempfile.NamedTemporaryFile("w", suffix=".sfdisk") as script:
+        script.write("\n".join(lines) + "\n")
+        script.flush()
+        run("sh", "-c", 'exec sfdisk --quiet "$0" <"$1"', disk, script.name)
+
+
+def _write_esp(image: Path, script: BootScript) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        starter, program = Path(folder) / "start.cfg", Path(folder) / "bootx64.efi"
+        # The partition that GRUB was started from, so that no other disk can lend its script.
+        starter.write_text('regexp --set=1:esp "^\\\\(([^)]*)\\\\)" "$cmdpath"\nset root="$esp"\nconfigfile ($esp)/grub/grub.cfg\n')
+        run(
+            *("grub-mkstandalone", "--format=x86_64-efi", f"--output={program}", f"--modules={' '.join(_GRUB_MODULES)}"),
+            *(f"--install-modules={' '.join(_GRUB_MODULES)}", "--locales=", "--fonts=", "--themes=", f"boot/grub/grub.cfg={starter}"),
+        )
+        environment = Path(folder) / "grubenv"
+        run("grub-editenv", environment, "create")
+        for name, value in _ENVIRONMENTS[script].items():
+            run("grub-editenv", environment, "set", f"{name}={value}")
+        with image.open("wb") as file:
+            file.truncate(layout.ESP.size)
+        run("mkfs.fat", "-F", "32", "-i", _FAT_ID, "-n", "ESP", "--invariant", image)
+        run("mmd", "-i", image, "::/EFI", "::/EFI/BOOT", "::/grub")
+        run("mcopy", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI")
+        run("mcopy", "-i", image, IMAGES / "grub" / f"{script}.cfg", "::/grub/grub.cfg")
+        run("mcopy", "-i", image, environment, "::/grub/grubenv")
+
+
+def _write_state(image: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        root.mkdir(mode=0o700)
+        write_ext4(root, image, layout.STATE.size, _STATE_UUID)
+
+
+def _place(contents: Path, disk: Path, offset: int) -> None:
+    run("dd", f"if={contents}", f"of={disk}", "bs=1M", f"seek={offset // layout.MIB}", "conv=notrunc,sparse", "status=none")
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a disk without its holes."""
+    run("cp", "--sparse=always", "--reflink=auto", source, target)
+
+
