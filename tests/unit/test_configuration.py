@@ -9,6 +9,13 @@ from hypothesis import given, strategies as st
 
 from usbupdate.core.rootrules import SIZE_MAX
 from usbupdate.core.words import DeviceId, Slot, SlotClass
+from usbupdate.device.bootloaders.settings import (
+    CustomConfiguration,
+    GrubConfiguration,
+    GrubScript,
+    SimulatedConfiguration,
+    UbootConfiguration,
+)
 from usbupdate.device.configuration import (
     DEFAULT_FILESYSTEMS,
     HEALTH_TIMEOUT_MAX_S,
@@ -112,7 +119,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypa
     read = load_configuration(Path("device.toml"))
     assert read.state_dir == tmp_path / "state"
     assert read.slots[Slot.A].devices == {"rootfs": tmp_path / "slots/a.img"}
-    assert read.bootloader.environment == tmp_path / "bootloader.json"
+    assert read.bootloader == SimulatedConfiguration(tmp_path / "bootloader.json")
 
 
 def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
@@ -182,10 +189,53 @@ def test_a_wrong_key_is_named(tmp_path: Path, old: str, new: str, key: str) -> N
     assert problem_of(tmp_path, WHOLE.replace(old, new)).key == key
 
 
-@pytest.mark.parametrize("name", ["uboot", "custom"])
-def test_a_boot_loader_that_comes_later_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    error = problem_of(tmp_path, WHOLE.replace('type = "grub"', f'type = "{name}"'))
-    assert f"the boot loader {name} is not supported yet" in str(error)
+def test_a_boot_loader_that_comes_later_is_refused_by_name(tmp_path: Path) -> None:
+    error = problem_of(tmp_path, WHOLE.replace('type = "grub"', 'type = "systemd-boot"'))
+    assert "the boot loader systemd-boot is not supported yet" in str(error)
+
+
+GRUB = 'type = "grub"\nenvironment = "/boot/efi/grub/grubenv"'
+
+
+@pytest.mark.parametrize(
+    ("keys", "settings"),
+    [
+        (GRUB, GrubConfiguration(Path("/boot/efi/grub/grubenv"), GrubScript.RAUC)),
+        (f'{GRUB}\nscript = "rauc"', GrubConfiguration(Path("/boot/efi/grub/grubenv"), GrubScript.RAUC)),
+        (f'{GRUB}\nscript = "usbupdate"', GrubConfiguration(Path("/boot/efi/grub/grubenv"), GrubScript.USBUPDATE)),
+        ('type = "uboot"', UbootConfiguration(None)),
+        ('type = "uboot"\nconfig = "/etc/fw.config"', UbootConfiguration(Path("/etc/fw.config"))),
+        ('type = "custom"\nprogram = "/usr/lib/boot"', CustomConfiguration(Path("/usr/lib/boot"))),
+    ],
+)
+def test_each_boot_loader_has_its_own_keys(tmp_path: Path, keys: str, settings: object) -> None:
+    assert load_configuration(write(tmp_path, WHOLE.replace(GRUB, keys))).bootloader == settings
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        (f'{GRUB}\nscript = "barebox"', "bootloader.script"),
+        (f'{GRUB}\nprogram = "/x"', "bootloader.program"),
+        ('type = "uboot"\nenvironment = "/x"', "bootloader.environment"),
+        ('type = "uboot"\nscript = "rauc"', "bootloader.script"),
+        ('type = "custom"', "bootloader.program"),
+        ('type = "custom"\nprogram = "boot"', "bootloader.program"),
+        ('type = "custom"\nprogram = "/x"\nenvironment = "/y"', "bootloader.environment"),
+        ('type = "simulated"\nenvironment = "/x"\nscript = "usbupdate"', "bootloader.script"),
+    ],
+)
+def test_a_key_of_another_boot_loader_is_unknown(tmp_path: Path, keys: str, key: str) -> None:
+    assert problem_of(tmp_path, WHOLE.replace(GRUB, keys)).key == key
+
+
+@pytest.mark.parametrize(("script", "is_read"), [("rauc", True), ("usbupdate", False)])
+def test_our_grub_script_takes_no_name_that_grub_cannot_make_a_variable_of(tmp_path: Path, script: str, is_read: bool) -> None:
+    text = WHOLE.replace(GRUB, f'{GRUB}\nscript = "{script}"').replace('bootname = "B"', 'bootname = "system-1.0"')
+    if is_read:
+        assert load_configuration(write(tmp_path, text)).bootnames[Slot.B] == "system-1.0"
+    else:
+        assert problem_of(tmp_path, text).key == "bootloader.script"
 
 
 @pytest.mark.parametrize("table", ["device", "trust", "slots", "bootloader"])

@@ -91,6 +91,12 @@ class BlockDevices:
         behind = max(covering, key=lambda mount: len(mount.point)) if covering else at_root[-1]
         return self._behind(behind)
 
+    def filesystem(self, path: Path) -> str | None:
+        """Return the type of the file system on which a path without links lies; None if it is not known."""
+        beneath = [mount for mount in self._mounts() if path.is_relative_to(mount.point)]
+        # Of those with the same point, the last one covers those before it.
+        return max(reversed(beneath), key=lambda mount: len(mount.point)).filesystem if beneath else None
+
     def is_mounted(self, device: Number) -> bool:
         """Tell whether the device is mounted anywhere, also by a file system that hides its device's number."""
         return any(device == self._behind(mount) for mount in self._mounts())
@@ -180,6 +186,7 @@ class BlockDevices:
             yield _Mount(
                 number=Number(int(match[1]), int(match[2])),
                 point=_unescaped(fields[4]),
+                filesystem=after[0] if after else "",
                 source=_unescaped(source),
                 # Of several, the last is the lowest.
                 lower=_unescaped(lower[0]).split(":")[-1] if lower else "",
@@ -190,6 +197,7 @@ class BlockDevices:
 class _Mount:
     number: Number
     point: str
+    filesystem: str
     source: str
     lower: str
 

@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.words import COMPATIBLE, SLOT_CLASS, Slot, SlotClass
+from usbupdate.device.bootloaders.settings import (
+    BootLoaderConfiguration,
+    BootLoaderType as BootLoaderType,  # noqa: PLC0414  # who asks what is configured need not know where it is read
+    read_bootloader,
+)
 from usbupdate.device.toml import Table, load_table
 from usbupdate.errors import ConfiguredRootError
 
@@ -35,14 +40,6 @@ _ARGUMENT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 _SLOT_CLASSES_MAX: Final = 16
 _FILESYSTEMS_MAX: Final = 8
 _ARGUMENTS_MAX: Final = 16
-_LATER: Final = frozenset({"uboot", "custom", "systemd-boot"})
-
-
-class BootLoaderType(StrEnum):
-    """Which boot loader keeps the slots' order and tries."""
-
-    GRUB = "grub"
-    SIMULATED = "simulated"
 
 
 class ClockTrust(StrEnum):
@@ -66,14 +63,6 @@ class SlotConfiguration:
 
     bootname: str
     devices: Mapping[SlotClass, Path]
-
-
-@dataclass(frozen=True, slots=True)
-class BootLoaderConfiguration:
-    """Which boot loader, and the file in which it keeps what it knows."""
-
-    type: BootLoaderType
-    environment: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +113,11 @@ class Configuration:
         """The slot classes, sorted; they are the same for both slots."""
         return tuple(sorted(self.slots[Slot.A].devices))
 
+    @property
+    def bootnames(self) -> Mapping[Slot, str]:
+        """What the boot loader calls each slot."""
+        return {slot: each.bootname for slot, each in self.slots.items()}
+
 
 def read_configured_root(configuration: Configuration) -> bytes:
     """Return the configured root's bytes, unproven; of a file that is too large for a root only the beginning, which is none.
@@ -151,6 +145,7 @@ def load_configuration(path: Path) -> Configuration:
     media = whole.optional("media")
     policy = whole.optional("policy")
     logs = whole.optional("logs")
+    slots = _slots(whole.inner("slots"))
     configuration = Configuration(
         path=path,
         compatible=device.text("compatible", COMPATIBLE),
@@ -158,8 +153,8 @@ def load_configuration(path: Path) -> Configuration:
         slots_behind_usb=device.flag("slots_behind_usb", default=False),
         root=trust.place("root"),
         clock=trust.choice("clock", ClockTrust, ClockTrust.SYSTEM),
-        slots=_slots(whole.inner("slots")),
-        bootloader=_bootloader(whole.inner("bootloader")),
+        slots=slots,
+        bootloader=read_bootloader(whole.inner("bootloader"), [each.bootname for each in slots.values()]),
         filesystems=_filesystems(media),
         health=_health(whole.optional("health")),
         gates=_gates(whole.optional("gates")),
@@ -199,17 +194,6 @@ def _slot(table: Table) -> SlotConfiguration:
     if not 1 <= len(devices) <= _SLOT_CLASSES_MAX:
         table.fail("*", f"not 1 to {_SLOT_CLASSES_MAX} slot classes, such as rootfs")
     return SlotConfiguration(bootname=bootname, devices=devices)
-
-
-def _bootloader(table: Table) -> BootLoaderConfiguration:
-    wanted = table.free_text("type")
-    if wanted in _LATER:
-        table.fail("type", f"the boot loader {wanted} is not supported yet; this version knows {', '.join(BootLoaderType)}")
-    if wanted not in {str(each) for each in BootLoaderType}:
-        table.fail("type", f"not one of: {', '.join(BootLoaderType)}")
-    environment = table.place("environment")
-    table.done()
-    return BootLoaderConfiguration(type=BootLoaderType(wanted), environment=environment)
 
 
 def _filesystems(table: Table) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""GRUB with the variables and the boot script that RAUC defined, which many boards have already.
+"""GRUB with the variables and the counting that RAUC defined, which many boards have already; see `images/grub/rauc.cfg`.
 
 `ORDER` names the slots, best first; `<name>_OK` is 1 for a slot that may be booted, `<name>_TRY` is 1 once it was tried. At
 every boot, the script takes the first in order with OK=1 and TRY=0, and sets TRY=1 on each slot that it looks at; so mark-good
@@ -7,7 +7,7 @@ must run after each boot. When none is left it sets TRY=0 on those with OK=1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from usbupdate.core.lifecycle import Tried
 from usbupdate.device.bootloaders import grubenv
@@ -31,6 +31,8 @@ class GrubLoader:
     Source: design, section 6; RAUC's contrib/grub.conf.
     """
 
+    advice: ClassVar[str] = "Set ORDER, <name>_OK and <name>_TRY there, with the bootnames of the configuration."
+
     def __init__(self, environment: Path, bootnames: Mapping[Slot, str], booted: Callable[[], Slot]) -> None:
         self._environment = environment
         self._bootnames = bootnames
@@ -43,7 +45,7 @@ class GrubLoader:
     def mark_good(self, slot: Slot) -> None:
         """Make the slot choosable with its try; added to the order if it is not there."""
         environment = grubenv.read(self._environment)
-        order = self._order(environment)
+        order = environment.words("ORDER")
         name = self._bootnames[slot]
         if name not in order:
             order = [*order, name]
@@ -60,14 +62,14 @@ class GrubLoader:
         """Make the slot the first in order, with its try, in one write."""
         environment = grubenv.read(self._environment)
         name = self._bootnames[slot]
-        order = [name, *(each for each in self._order(environment) if each != name)]
+        order = [name, *(each for each in environment.words("ORDER") if each != name)]
         self._change(environment, {"ORDER": " ".join(order), f"{name}_OK": "1", f"{name}_TRY": "0"})
 
     def was_tried(self, slot: Slot) -> Tried:
         """Tell whether the slot was tried; one that is marked bad was not."""
         environment = grubenv.read(self._environment)
         name = self._bootnames[slot]
-        if name not in self._order(environment):
+        if name not in environment.words("ORDER"):
             return Tried.UNKNOWN
         match environment.variables.get(f"{name}_OK"), environment.variables.get(f"{name}_TRY"):
             case "1", "1":
@@ -77,10 +79,9 @@ class GrubLoader:
             case _:
                 return Tried.UNKNOWN
 
-    @staticmethod
-    def _order(environment: grubenv.Environment) -> list[str]:
-        """Return the names in order, each once; those of slots that are none of ours are kept."""
-        return list(dict.fromkeys(environment.variables.get("ORDER", "").split()))
+    def knows(self, slot: Slot) -> bool:
+        """Tell whether the environment holds what the script needs to know of the slot."""
+        return self.was_tried(slot) is not Tried.UNKNOWN
 
     def _change(self, environment: grubenv.Environment, changes: Mapping[str, str]) -> None:
         # At every boot the same is said again, and flash wears.

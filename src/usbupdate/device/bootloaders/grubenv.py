@@ -42,6 +42,10 @@ class Environment:
         """Return the environment with some variables set."""
         return Environment({**self.variables, **changes}, self.comments)
 
+    def words(self, name: str) -> list[str]:
+        """Return the words of a variable's value, each once; none of a variable that is not there."""
+        return list(dict.fromkeys(self.variables.get(name, "").split()))
+
 
 def decode(raw: bytes) -> Environment:
     """Return what a block holds.
