@@ -144,15 +144,15 @@ def boot_checksum(sectors: bytes) -> int:
 
 def _node(folder: Node, members: Sequence[tuple[int, bytes]]) -> Node:
     entries = [entry for _, entry in members]
-    whole = len(entries) == entries[0][1] + 1 and len(entries) >= 3 and entries[1][0] == STREAM  # noqa: PLR2004  # file, stream, name
-    if not whole or any(entry[0] != NAME for entry in entries[2 : 2 + -(-entries[1][3] // NAME_PART)]):
+    names = entries[2 : 2 + -(-entries[1][3] // NAME_PART)] if len(entries) == entries[0][1] + 1 > 1 else []
+    if not names or entries[1][0] != STREAM or any(entry[0] != NAME for entry in names):
         raise broken(folder, "its entries are not whole")
     joined = b"".join(entries)
     if struct.unpack_from("<H", joined, 2) != (_set_checksum(joined),):
         raise broken(folder, "an entry's checksum is wrong")
     flags, length, valid, first, size = struct.unpack_from("<BxB4xQ4xIQ", entries[1], 1)
     try:
-        name = b"".join(entry[2:] for entry in entries[2:])[: 2 * length].decode("utf-16-le")
+        name = b"".join(entry[2:] for entry in names)[: 2 * length].decode("utf-16-le")
     except UnicodeDecodeError as error:
         raise broken(folder, "a name in it is not text") from error
     is_folder = bool(entries[0][4] & FOLDER)

@@ -35,6 +35,7 @@ LABEL: Final = "USBUPDATE"
 VOLUME_ID: Final = 0x5553_4255
 _LABEL_MAX: Final = 11
 _NAME_MAX: Final = 36
+_PARTITIONS_MAX: Final = {Table.NONE: 1, Table.MBR: 4, Table.GPT: 128}
 _SIZE_MIN: Final = {"vfat": 34 * MIB, "exfat": 8 * MIB, "ext4": 4 * MIB}
 _BASIC_DATA: Final = uuid.UUID("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7")
 _LINUX: Final = uuid.UUID("0FC63DAF-8483-4772-8E79-3D69D8477DE4")
@@ -119,6 +120,9 @@ def make_disk(image: Path, partitions: Sequence[Partition], *, table: Table = Ta
     Raises: as `make_stick`.
     """
     before, behind = margins(table)
+    most = _PARTITIONS_MAX[table]
+    if not 0 < len(partitions) <= most:
+        raise UnusableValueError(what="The number of partitions", value=str(len(partitions)), problem=f"1 to {most} fit")
     extents = []
     start = before
     for each in partitions:
@@ -225,9 +229,7 @@ def _require_sane(partition: Partition) -> None:
         least = _SIZE_MIN[partition.filesystem]
         raise UnusableValueError(what="The size", value=str(partition.size), problem=f"{least} bytes and whole MiB are needed")
     if partition.filesystem is FileSystem.EXT4 and partition.fill is Fill.TAKE_ALL:
-        raise UnusableValueError(
-            what="The file system", value=partition.filesystem, problem="FAT32 and exFAT can be filled"
-        )
+        raise UnusableValueError(what="The file system", value=partition.filesystem, problem="FAT32 and exFAT can be filled")
     if not partition.label.isascii() or not partition.label.isalnum() or len(partition.label) > _LABEL_MAX:
         raise UnusableValueError(what="The label", value=partition.label, problem="at most 11 letters and digits are taken")
     if len(partition.name.encode("utf-16-le")) > 2 * _NAME_MAX:

@@ -70,7 +70,8 @@ class Heap:
     def table(self) -> array[int]:
         """Return the first copy of the table, an entry a cluster, with the two in front that stand for none."""
         self.disk.seek(self.tables[0])
-        entries = array("I", self.disk.read(4 * (self.count + FIRST_CLUSTER)))
+        raw = self.disk.read(4 * (self.count + FIRST_CLUSTER))
+        entries = array("I", raw[: len(raw) // 4 * 4])
         if sys.byteorder == "big":
             entries.byteswap()
         return entries
