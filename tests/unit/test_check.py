@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from usbupdate.core.words import Slot
+from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.bootloaders import simulated
-from usbupdate.device.check import Finding, Surroundings, check_device
+from usbupdate.device.check import check_device
+from usbupdate.device.configuration import load_configuration
+from usbupdate.device.findings import Finding, Weight
+from usbupdate.device.surroundings import LIBRARIES, Surroundings, looks_at_signals, looks_at_system
 
 from .test_configuration import SMALL, WHOLE, write
 
@@ -42,6 +48,7 @@ def test_a_machine_that_is_no_device_yet_is_told_everything_at_once(tmp_path: Pa
     findings = found(path)
     assert {name for name, finding in findings.items() if not finding.ok} == {
         "state folder",
+        "privacy",
         "marker and state",
         "key",
         "unit",
@@ -56,8 +63,9 @@ def test_a_machine_that_is_no_device_yet_is_told_everything_at_once(tmp_path: Pa
 def test_a_state_folder_that_everybody_may_read_is_found(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
     (tmp_path / "state").chmod(0o755)
-    finding = found(write(tmp_path, SMALL))["state folder"]
+    finding = found(write(tmp_path, SMALL))["privacy"]
     assert not finding.ok
+    assert finding.weight is Weight.SHOULD
     assert "chmod o=" in finding.advice
 
 
@@ -90,11 +98,41 @@ def surroundings(tmp_path: Path) -> Surroundings:
         (units / wants).mkdir(parents=True)
     for unit in (TOP / "systemd").glob("usbupdate*"):
         (units / unit.name).write_bytes(unit.read_bytes())
+    (units / "emergency.target.d").mkdir()
+    (units / "emergency.target.d" / "usbupdate.conf").write_bytes(
+        (TOP / "systemd/emergency.target.d/usbupdate.conf").read_bytes()
+    )
+    manager = tmp_path / "systemd" / "system.conf.d"
+    manager.mkdir(parents=True)
+    (manager / "usbupdate.conf").write_bytes((TOP / "systemd/system.conf.d/usbupdate.conf").read_bytes())
+    (tmp_path / "watchdog").touch()
+    (tmp_path / "mountinfo").write_text(f"25 1 0:40 / {tmp_path} rw - vfat none rw\n")
+    (tmp_path / "filesystems").write_text("nodev\tsysfs\n\tvfat\n")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "90-usbupdate.rules").write_bytes((TOP / "udev-rules/90-usbupdate.rules").read_bytes())
     (units / "multi-user.target.wants" / "usbupdate-boot.service").symlink_to("../usbupdate-boot.service")
     (units / "sysinit.target.wants" / "usbupdate-deadman.timer").symlink_to("../usbupdate-deadman.timer")
     return Surroundings(
-        command_line=tmp_path / "cmdline", rule_folders=(TOP / "udev-rules",), unit_folders=(tmp_path / "none", units)
+        command_line=tmp_path / "cmdline",
+        rule_folders=(tmp_path / "etc", tmp_path / "rules"),
+        unit_folders=(tmp_path / "none", units),
+        systemd=(tmp_path,),
+        manager_folders=(tmp_path / "systemd",),
+        command=Path("/bin/true"),
+        kernel="6.1.0-test",
+        kernel_filesystems=tmp_path / "filesystems",
+        modules=tmp_path / "modules",
+        watchdogs=(tmp_path / "watchdog",),
+        dracut=(),
+        udev=tmp_path / "udev-control",
+        block_devices=BlockDevices(mountinfo=tmp_path / "mountinfo"),
     )
+
+
+def around(surroundings: Surroundings) -> Mapping[str, Finding]:
+    """Return what is found in the system around the agent."""
+    folder = surroundings.command_line.parent
+    return {look.name: look.found() for look in looks_at_system(load_configuration(board(folder)), surroundings)}
 
 
 def board(folder: Path) -> Path:
@@ -106,33 +144,133 @@ def board(folder: Path) -> Path:
 
 def test_a_well_built_image_passes(tmp_path: Path, surroundings: Surroundings) -> None:
     findings = found(board(tmp_path), surroundings)
-    for name in ("boot loader", "kernel command line", "udev rule", "units", "units enabled"):
-        assert findings[name].ok, findings[name]
-    # The machine that runs the tests has none of these partitions.
-    assert not findings["slots"].ok
+    wrong = {name for name, finding in findings.items() if not finding.ok}
+    # The machine that runs the tests is no such device: no partitions, no state, no root, none of the owner's programs.
+    no_device = {"slots", "booted slot", "state folder", "privacy", "marker and state", "key", "unit", "configured root"}
+    assert wrong - {"stored root", "signal command", "signal light", "programs", "environment"} <= no_device
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
-        ("root=LABEL=rootfs panic=10", "root=LABEL="),
-        ("root=UUID=1234 panic=10", "root=UUID="),
-        ("root=/dev/sda2", "panics"),
-        ("root=/dev/sda2 panic=0", "panics"),
-    ],
-)
-def test_a_kernel_line_that_cannot_tell_the_slots_apart_or_stands_still_is_found(
-    tmp_path: Path, surroundings: Surroundings, line: str, word: str
-) -> None:
+@pytest.mark.parametrize("line", ["root=LABEL=rootfs panic=10", "root=UUID=1234 panic=10"])
+def test_a_kernel_line_that_cannot_tell_the_slots_apart_is_found(surroundings: Surroundings, line: str) -> None:
     surroundings.command_line.write_text(line)
-    finding = found(board(tmp_path), surroundings)["kernel command line"]
+    finding = around(surroundings)["kernel command line"]
+    assert finding.is_missing
+    assert line.split("=")[1] in finding.text
+
+
+@pytest.mark.parametrize("line", ["root=/dev/sda2", "root=/dev/sda2 panic=0", "root=/dev/sda2 -- panic=10"])
+def test_a_kernel_that_would_stand_still_is_advised_against(surroundings: Surroundings, line: str) -> None:
+    surroundings.command_line.write_text(line)
+    finding = around(surroundings)["kernel panic"]
     assert not finding.ok
-    assert word in finding.text
+    assert not finding.is_missing
 
 
-def test_a_missing_rule_and_units_are_named(tmp_path: Path) -> None:
+def test_dracut_needs_a_word_of_its_own(surroundings: Surroundings) -> None:
+    surroundings = replace(surroundings, dracut=(surroundings.command_line,))
+    assert not around(surroundings)["initramfs"].ok
+    surroundings.command_line.write_text("root=PARTUUID=1-02 panic=10 rd.shell=0 rd.emergency=reboot")
+    assert around(surroundings)["initramfs"].ok
+
+
+@pytest.mark.parametrize(("kernel", "ok"), [("5.4.0-rt", False), ("4.19.1", False), ("5.10.0", True), ("6.1.0-test", True)])
+def test_a_kernel_that_is_too_old_is_found(surroundings: Surroundings, kernel: str, ok: bool) -> None:
+    assert around(replace(surroundings, kernel=kernel))["kernel"].ok is ok
+
+
+def test_file_systems_may_be_built_in_loaded_or_loadable(surroundings: Surroundings) -> None:
+    surroundings.kernel_filesystems.write_text("nodev\tproc\n\text4\n")
+    assert "vfat" in around(surroundings)["file systems"].text
+    assert around(surroundings)["file systems"].is_missing
+    folder = surroundings.modules / surroundings.kernel
+    (folder / "kernel/fs/fat").mkdir(parents=True)
+    (folder / "modules.dep").write_text("kernel/fs/fat/vfat.ko.xz: kernel/fs/fat/fat.ko.xz\n")
+    # Listed and not there, as in an image from which modules were taken away.
+    assert around(surroundings)["file systems"].is_missing
+    (folder / "kernel/fs/fat/vfat.ko.xz").touch()
+    assert around(surroundings)["file systems"].ok
+    (folder / "modules.dep").unlink()
+    (folder / "modules.builtin").write_text("kernel/fs/fat/fat.ko\nkernel/fs/fat/vfat.ko\n")
+    assert around(surroundings)["file systems"].ok
+
+
+def test_a_masked_rule_or_unit_is_not_there(tmp_path: Path, surroundings: Surroundings) -> None:
+    for folder in ("etc", "none"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "etc" / "90-usbupdate.rules").symlink_to("/dev/null")
+    (tmp_path / "none" / "usbupdate@.service").symlink_to("/dev/null")
+    (tmp_path / "none" / "usbupdate-boot.service").touch()
+    findings = around(surroundings)
+    assert findings["udev rule"].is_missing
+    assert "usbupdate@.service, usbupdate-boot.service." in findings["units"].text
+
+
+def test_a_command_that_does_not_start_is_found(tmp_path: Path, surroundings: Surroundings) -> None:
+    command = tmp_path / "usbupdate"
+    assert around(replace(surroundings, command=command))["command"].is_missing
+    command.write_text("#!/bin/sh\necho ModuleNotFoundError: typer >&2; exit 1\n")
+    command.chmod(0o755)
+    finding = around(replace(surroundings, command=command))["command"]
+    assert finding.is_missing
+    assert "ModuleNotFoundError: typer" in finding.text
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_release_without_one_of_the_libraries_is_found(
+    surroundings: Surroundings, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    finding = around(surroundings)["libraries"]
+    assert finding.is_missing
+    assert library in finding.text
+
+
+def test_a_missing_or_unfed_watchdog_is_advised_against_only(tmp_path: Path, surroundings: Surroundings) -> None:
+    for wrong in (replace(surroundings, watchdogs=()), replace(surroundings, manager_folders=())):
+        finding = around(wrong)["watchdog"]
+        assert not finding.ok
+        assert not finding.is_missing
+    (tmp_path / "systemd" / "system.conf.d" / "zz.conf").write_text("[Manager]\nRuntimeWatchdogSec=off\n")
+    assert not around(surroundings)["watchdog"].ok
+
+
+def test_without_systemd_the_monitor_counts_and_not_the_units(surroundings: Surroundings) -> None:
+    surroundings = replace(surroundings, systemd=(), rule_folders=(), unit_folders=())
+    findings = around(surroundings)
+    assert not {"udev rule", "units", "command"} & set(findings)
+    assert findings["monitor"].is_missing
+    surroundings.udev.touch()
+    assert around(surroundings)["monitor"].ok
+
+
+def test_signals_that_cannot_be_given_are_advised_against_only(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALL + f'[signals]\ncommand = ["{tmp_path}/none"]\nled = "no:such:led"\n')
+    configuration = load_configuration(path)
+    findings = {look.name: look.found() for look in looks_at_signals(configuration, tmp_path)}
+    assert {name for name, finding in findings.items() if not finding.ok} == {"signal command", "signal light"}
+    assert not any(finding.is_missing for finding in findings.values())
+    led = tmp_path / "no:such:led"
+    led.mkdir()
+    (led / "brightness").touch()
+    (led / "trigger").write_text("[none] heartbeat\n")
+    assert "blink" in {look.name: look.found() for look in looks_at_signals(configuration, tmp_path)}["signal light"].text
+    (led / "trigger").write_text("[none] timer heartbeat\n")
+    assert {look.name: look.found() for look in looks_at_signals(configuration, tmp_path)}["signal light"].ok
+
+
+@pytest.mark.parametrize("device", ["/dev/ubi0_1", "/dev/mtdblock2", "/dev/mmcblk0boot0"])
+def test_storage_of_another_kind_is_refused_by_name(tmp_path: Path, surroundings: Surroundings, device: str) -> None:
+    path = board(tmp_path)
+    path.write_text(path.read_text().replace("/dev/disk/by-partlabel/rootfs-a", device))
+    finding = found(path, surroundings)["slots"]
+    assert finding.is_missing
+    assert device in finding.text
+    assert "not supported" in finding.text
+
+
+def test_a_missing_rule_and_units_are_named(tmp_path: Path, surroundings: Surroundings) -> None:
     nowhere = (tmp_path / "nowhere",)
-    findings = found(board(tmp_path), Surroundings(rule_folders=nowhere, unit_folders=nowhere))
+    findings = around(replace(surroundings, rule_folders=nowhere, unit_folders=nowhere))
     assert "90-usbupdate.rules" in findings["udev rule"].text
     assert "usbupdate@.service" in findings["units"].text
     assert "usbupdate-deadman.timer" in findings["units enabled"].text

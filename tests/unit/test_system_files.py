@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from usbupdate.device.board import TRIAL_WORD
 from usbupdate.device.configuration import HEALTH_TIMEOUT_MAX_S
+from usbupdate.device.statestore import PROVISIONED_FILE
 
 TOP = Path(__file__).parents[2]
 UNITS = TOP / "systemd"
@@ -118,8 +120,47 @@ def test_several_agents_share_one_folder_for_the_status(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_unit_delays_the_boot_or_is_kept_from_starting_again(name: str) -> None:
-    assert settings(name)["Service.Type"] == ["exec"]
+    assert settings(name)["Service.Type"] == ["notify"]
     assert settings(name)["Unit.StartLimitIntervalSec"] == ["0"]
+    assert not {"Service.RemainAfterExit", "Service.WatchdogSec"} & set(settings(name))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_state_partition_that_is_missing_keeps_no_agent_from_saying_so(name: str) -> None:
+    assert not {"Unit.RequiresMountsFor", "Unit.Requires", "Unit.BindsTo"} & set(settings(name))
+    assert settings(name)["Unit.Wants"] == ["var-lib-usbupdate.mount"]
+    assert "var-lib-usbupdate.mount" in settings(name)["Unit.After"][0]
+
+
+def test_sticks_come_after_the_confirmation_of_the_boot() -> None:
+    assert BOOT in settings(INSERT)["Unit.After"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_closes_what_the_agent_must_write(name: str) -> None:
+    assert not {"Service.ProtectSystem", "Service.PrivateDevices", "Service.ProtectClock", "Service.DevicePolicy"} & set(
+        settings(name)
+    )
+    assert settings(name)["Service.ReadOnlyPaths"] == ["/usr /etc"]
+
+
+def test_the_boot_waits_for_no_folder_that_may_fail() -> None:
+    assert "Service.PrivateTmp" not in settings(BOOT)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_figure_of_the_sandbox_is_the_one_that_is_written_down() -> None:
+    readme = (UNITS / "README.md").read_text("utf-8")
+    for name in SERVICES:
+        argv = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(UNITS / name)]
+        report = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+        found = re.search(r"exposure level for \S+: (\d+\.\d)", report)
+        if found is None:
+            pytest.skip("this systemd-analyze knows no offline figure")
+        stated = re.search(rf"`{name}`: (\d+\.\d)", readme)
+        assert stated is not None
+        # Versions of systemd count a little differently.
+        assert abs(float(found[1]) - float(stated[1])) <= 0.5
 
 
 def test_pulling_the_stick_does_not_end_the_agent() -> None:
@@ -128,10 +169,20 @@ def test_pulling_the_stick_does_not_end_the_agent() -> None:
 
 def test_the_dead_man_needs_no_python_and_only_strikes_on_trial() -> None:
     service = settings("usbupdate-deadman.service")
-    assert service["Service.ExecStart"] == ["/bin/systemctl --force reboot"]
+    assert service["Unit.SuccessAction"] == ["reboot-force"]
+    assert "Service.ExecStart" not in service
     assert service["Unit.ConditionPathExists"] == ["/var/lib/usbupdate/trial"]
     assert service["Unit.DefaultDependencies"] == ["no"]
     assert settings("emergency.target.d/usbupdate.conf")["Unit.Wants"] == ["usbupdate-deadman.service"]
+
+
+def test_a_trial_that_cannot_see_the_state_ends_too_and_a_committed_release_does_not() -> None:
+    blind = settings("usbupdate-deadman-blind.service")
+    assert settings("usbupdate-deadman.service")["Unit.Wants"] == ["usbupdate-deadman-blind.service"]
+    assert blind["Unit.SuccessAction"] == ["reboot-force"]
+    assert blind["Unit.ConditionKernelCommandLine"] == [TRIAL_WORD]
+    assert blind["Unit.ConditionPathExists"] == [f"!/var/lib/usbupdate/{PROVISIONED_FILE}"]
+    assert TRIAL_WORD in (TOP / "images/grub/usbupdate.cfg").read_text("utf-8")
 
 
 def test_the_dead_man_waits_longer_than_any_trial() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from usbupdate.cli.joining import agent_of
 from usbupdate.cli.outcome import require_kept
 from usbupdate.device.configuration import DEFAULT_PATH
+from usbupdate.device.notify import Notifier
 from usbupdate.errors import ExitCode, UsbupdateError
 
 
@@ -34,7 +35,8 @@ def boot(configuration_path: Path) -> None:
     Raises:
         UsbupdateError: what keeps the device from taking updates, or that a release was given up.
     """
+    # Sticks and other services wait for the confirmation of the boot, not for the end of a trial.
     with agent_of(configuration_path) as agent:
-        agent.start()
+        agent.start(Notifier.of_environment().ready)
         agent.announce()
         require_kept(agent.told)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from usbupdate.cli import boot as boot_path
-from usbupdate.cli.joining import agent_of, show_status_of
+from usbupdate.cli.joining import agent_of, announcer_of, show_status_of
 from usbupdate.cli.progress import InstallProgress
 from usbupdate.cli.status import show_findings
 from usbupdate.core.policy import Insertion
@@ -19,8 +19,11 @@ from usbupdate.device.board import running_slot
 from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
 from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
-from usbupdate.device.media import insertion_of
+from usbupdate.device.notify import Notifier
+from usbupdate.device.obligations import Rest
 from usbupdate.device.provision import Request, provision as make_device, running_release
+from usbupdate.device.replug import take_each_plugging
+from usbupdate.device.signals import Signal
 from usbupdate.errors import DeviceUnfitError
 
 app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)
@@ -48,14 +51,19 @@ def check(config: Config = DEFAULT_PATH, as_json: AsJson = False) -> None:
     """Tell line by line what an update needs and whether it is there; reads only."""
     findings = check_device(config)
     show_findings(findings, as_json=as_json)
-    if missing := sum(not finding.ok for finding in findings):
+    if missing := sum(finding.is_missing for finding in findings):
         raise DeviceUnfitError(count=missing)
 
 
 @app.command()
 def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
     """Look at a stick and do what it is for; this is what udev starts."""
-    _take(source, config, insertion_of(source, LinuxClock()), "unattended")
+    notifier = Notifier.of_environment()
+    notifier.ready()
+    try:
+        take_each_plugging(source, lambda insertion: _take(source, config, insertion, "unattended"))
+    finally:
+        notifier.stopping()
 
 
 @app.command()
@@ -103,10 +111,20 @@ def rollback(config: Config = DEFAULT_PATH) -> None:
         agent.roll_back()
 
 
-def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> None:
-    with InstallProgress() as progress, agent_of(config, operator, progress) as agent:
+def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> Rest:
+    waited = []
+
+    def wait() -> None:
+        waited.append(source)
+        announcer_of(config).announce(Signal.BUSY, "Another stick, or a release on trial, comes first.")
+
+    with InstallProgress() as progress, agent_of(config, operator, progress, wait) as agent:
         agent.start()
-        agent.take(source, insertion)
+        if waited and not source.exists():
+            # Pulled while it waited. Nobody holds it any more, and what was said about the other one still stands.
+            agent.announce()
+            return agent.rest
+        return agent.take(source, insertion)
 
 
 def _person() -> str:

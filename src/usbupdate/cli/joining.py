@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from usbupdate.device.configuration import BootLoaderType, load_configuration
-from usbupdate.device.confirm import awaken
+from usbupdate.device.confirm import awaken, confirm_without_state
 from usbupdate.device.lock import locked_after_waiting
+from usbupdate.errors import NotProvisionedError, UnusableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from usbupdate.device.agent import Agent
     from usbupdate.device.configuration import Configuration
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
+    from usbupdate.device.signals import Announcer
 
 
 class Silent:
@@ -44,15 +46,45 @@ def machine_of(configuration: Configuration, operator: str) -> Machine:
 
 
 @contextmanager
-def agent_of(configuration_path: Path, operator: str = "unattended", progress: Advance | None = None) -> Iterator[Agent]:
+def agent_of(
+    configuration_path: Path,
+    operator: str = "unattended",
+    progress: Advance | None = None,
+    waiting: Callable[[], None] | None = None,
+) -> Iterator[Agent]:
     """Give the agent of a device, not started, under the device's lock.
 
+    Args:
+        configuration_path: which device.
+        operator: who acts.
+        progress: is told how far an installation is.
+        waiting: is called if another command is at work, before its end is waited for.
+
     Raises:
-        NotReadyError: configuration or state are missing or unreadable; the boot is confirmed all the same.
+        NotReadyError: configuration or state are missing or unreadable.
+        UnusableFileError: the lock cannot be opened. The boot is confirmed all the same, except without a configuration.
     """
     configuration = load_configuration(configuration_path)
-    with locked_after_waiting(lock_folder(configuration)):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked_after_waiting(lock_folder(configuration), waiting))
+        except (NotProvisionedError, UnusableFileError) as error:
+            # The state partition is missing or read-only. A lock that cannot be opened is held by nobody either.
+            confirm_without_state(machine_of(configuration, operator), error)
+            raise
         yield awaken(machine_of(configuration, operator), progress or Silent())
+
+
+def announcer_of(configuration_path: Path) -> Announcer:
+    """Return what gives a device's signals, also for one who does not hold its lock."""
+    configuration = load_configuration(configuration_path)
+    if configuration.bootloader.type is BootLoaderType.SIMULATED:
+        from usbupdate.simulate.bench import Bench  # noqa: PLC0415 - a board has no use for it
+
+        return Bench(configuration.path.absolute().parent, show, Silent()).announcer()
+    from usbupdate.device.board import board_announcer  # noqa: PLC0415 - a simulation has no use for it
+
+    return board_announcer(configuration, show)
 
 
 def lock_folder(configuration: Configuration) -> Path:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from usbupdate.core.strictjson import Json
-    from usbupdate.device.check import Finding
+    from usbupdate.device.findings import Finding
 
 
 def show_status(table: Mapping[str, Json], *, as_json: bool) -> None:
@@ -37,6 +37,7 @@ def show_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
         return
     for finding in findings:
-        typer.echo(f"{'ok     ' if finding.ok else 'PROBLEM'} {finding.name}: {finding.text}")
+        found = "ok     " if finding.ok else "PROBLEM" if finding.is_missing else "advice "
+        typer.echo(f"{found} {finding.name}: {finding.text}")
         if finding.advice:
             typer.echo(f"        {finding.advice}")

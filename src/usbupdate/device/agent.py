@@ -35,6 +35,7 @@ from usbupdate.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from usbupdate.core.receipt import Draft
@@ -73,9 +74,15 @@ class Agent:
         """The receipts that were owed and were recorded in this run, oldest first."""
         return self.obligations.told
 
-    def start(self) -> Rest:
-        """Confirm the running slot and do what is owed after a restart; `take` a stick or `announce` afterwards."""
+    def start(self, confirmed: Callable[[], None] | None = None) -> Rest:
+        """Confirm the running slot and do what is owed after a restart; `take` a stick or `announce` afterwards.
+
+        Args:
+            confirmed: is called as soon as the running slot is marked good, or found not to be ours to mark: before a trial.
+        """
         self.obligations.resume()
+        if confirmed is not None:
+            confirmed()
         # What came before the restart stands before its outcome.
         self._refusals.close_earlier_boot()
         self.rest = self.obligations.settle()

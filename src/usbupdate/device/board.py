@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.device import process
 from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.booted import booted_slot
-from usbupdate.device.bootloaders.grub import GrubLoader
+from usbupdate.device.bootloaders.board import board_loader, told_by_loader
 from usbupdate.device.clock import LinuxClock
-from usbupdate.device.machine import ConfiguredGate, ConfiguredJudge, Machine, device_drafts, open_ledger
+from usbupdate.device.machine import ConfiguredGate, Machine, device_drafts, open_ledger
+from usbupdate.device.notify import Notifier
 from usbupdate.device.signals import DeviceAnnouncer
 from usbupdate.device.slots import BlockSlots
 from usbupdate.device.statestore import StateStore
 from usbupdate.device.status import measured_status
+from usbupdate.device.trial import TrialJudge, reach_boot_complete
 from usbupdate.errors import BootLoaderError
 
 if TYPE_CHECKING:
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from usbupdate.core.strictjson import Json
     from usbupdate.core.words import Slot
     from usbupdate.device.configuration import Configuration
+    from usbupdate.device.ports import BootLoader
 
 _COMMAND_LINE: Final = Path("/proc/cmdline")
-_REBOOT: Final = ("systemctl", "reboot")
-_REBOOT_BY_FORCE: Final = ("systemctl", "--force", "reboot")
+TRIAL_WORD: Final = "usbupdate.trial=1"
+"""What our boot script puts on the kernel's line of a slot that it tries."""
+_REBOOTS: Final = (("systemctl", "reboot"), ("systemctl", "--force", "reboot"), ("reboot",), ("reboot", "-f"))
+"""The last two are for systems without systemd, or where it does not listen."""
 _REBOOT_S: Final = 30.0
 
 
@@ -48,16 +53,22 @@ def join(configuration: Configuration, console: Callable[[str], None], operator:
     return Machine(
         configuration=configuration,
         store=store,
-        loader=grub_loader(configuration, slots),
+        loader=boot_loader(configuration, slots),
         slots=slots,
         ledger=open_ledger(configuration),
         clock=clock,
         drafts=device_drafts(configuration, clock, store, operator),
-        judge=ConfiguredJudge(configuration, clock),
+        judge=TrialJudge(configuration, clock, reach_boot_complete),
         reboot_gate=ConfiguredGate(configuration),
         rebooter=SystemRebooter(),
-        announcer=DeviceAnnouncer(configuration.signals, console),
+        announcer=board_announcer(configuration, console),
+        may_be_on_trial=_is_tried(),
     )
+
+
+def board_announcer(configuration: Configuration, console: Callable[[str], None]) -> DeviceAnnouncer:
+    """Return what gives the signals of a board; it may be used without the device's lock."""
+    return DeviceAnnouncer(configuration.signals, console, notifier=Notifier.of_environment())
 
 
 def board_slots(configuration: Configuration) -> BlockSlots:
@@ -68,9 +79,9 @@ def board_slots(configuration: Configuration) -> BlockSlots:
     return BlockSlots(paths, usb_allowed=configuration.slots_behind_usb)
 
 
-def grub_loader(configuration: Configuration, slots: BlockSlots) -> GrubLoader:
+def boot_loader(configuration: Configuration, slots: BlockSlots) -> BootLoader:
     """Return the boot loader of a board, which finds out by itself which slot is running."""
-    bootnames = {slot: configured.bootname for slot, configured in configuration.slots.items()}
+    settings, bootnames = configuration.bootloader, configuration.bootnames
 
     def booted() -> Slot:
         try:
@@ -78,9 +89,14 @@ def grub_loader(configuration: Configuration, slots: BlockSlots) -> GrubLoader:
         except OSError as error:
             raise BootLoaderError(problem=f"{_COMMAND_LINE} cannot be read") from error
         root = BlockDevices().root()
-        return booted_slot(command_line, bootnames, None if root is None else slots.owner(root))
+        return booted_slot(
+            command_line,
+            bootnames,
+            behind_root=None if root is None else slots.owner(root),
+            told_by_loader=told_by_loader(settings, bootnames),
+        )
 
-    return GrubLoader(configuration.bootloader.environment, bootnames, booted)
+    return board_loader(settings, bootnames, booted)
 
 
 def running_slot(configuration: Configuration) -> Slot:
@@ -89,7 +105,7 @@ def running_slot(configuration: Configuration) -> Slot:
     Raises:
         BootLoaderError: nothing tells, or two sources disagree.
     """
-    return grub_loader(configuration, board_slots(configuration)).booted()
+    return boot_loader(configuration, board_slots(configuration)).booted()
 
 
 def board_status(configuration: Configuration) -> dict[str, Json]:
@@ -103,12 +119,19 @@ def board_status(configuration: Configuration) -> dict[str, Json]:
     return measured_status(configuration, booted, None)
 
 
+def _is_tried() -> bool:
+    """Tell whether the boot loader says on the kernel's line that it tries this slot."""
+    with suppress(OSError):
+        return TRIAL_WORD in _COMMAND_LINE.read_text("utf-8", errors="replace").split()
+    return False
+
+
 class SystemRebooter:
-    """Asks systemd for a restart. Implements `device.ports.Rebooter`."""
+    """Asks the system for a restart. Implements `device.ports.Rebooter`."""
 
     def reboot(self) -> None:
         """Ask for a restart at once, and by force where nobody listens; see `device.ports.Rebooter`."""
-        for command in (_REBOOT, _REBOOT_BY_FORCE):
+        for command in _REBOOTS:
             with suppress(OSError):
-                if process.run([*command], timeout_s=_REBOOT_S).succeeded:
+                if process.run(command, timeout_s=_REBOOT_S).succeeded:
                     return

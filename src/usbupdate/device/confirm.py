@@ -16,7 +16,7 @@ from usbupdate.device.agent import Agent
 from usbupdate.device.obligations import problem_of
 from usbupdate.device.signals import Signal
 from usbupdate.device.statestore import TRIAL_FILE
-from usbupdate.errors import NotReadyError
+from usbupdate.errors import NotReadyError, UnusableFileError
 
 if TYPE_CHECKING:
     from usbupdate.device.installer import Advance
@@ -33,22 +33,26 @@ def awaken(machine: Machine, progress: Advance) -> Agent:
     try:
         return Agent(machine, progress)
     except NotReadyError as error:
-        machine.announcer.announce(Signal.REFUSED, f"{error} {error.hint}")
-        _confirm_without_state(machine, error)
+        confirm_without_state(machine, error)
         raise
 
 
-def _confirm_without_state(machine: Machine, problem: NotReadyError) -> None:
+def confirm_without_state(machine: Machine, problem: NotReadyError | UnusableFileError) -> None:
     """Mark the running slot good although nothing says that it is the committed one, and record that the state is lost.
 
     Without this a boot loader that counts at every boot would soon have no slot left. A slot that may be on trial is not
-    confirmed: it has its end by the dead man and its tries.
+    confirmed: it has its end by the dead man and its tries. That it may be is said by a file beside the state, or, where all of
+    that is gone, by the boot loader.
+
+    Raises:
+        BootLoaderError: the running slot could not be confirmed.
     """
+    machine.announcer.announce(Signal.REFUSED, f"{problem} {problem.hint}")
     blank = machine.drafts.blank()
     # One receipt a boot, however often the agent is started in it.
     receipt = ReceiptId(hashlib.sha256(f"state-lost {blank.moment.boot_id}".encode()).hexdigest()[:32])
     with suppress(NotReadyError):
         draft = replace(blank, id=receipt, event=Event.STATE_LOST, problem=problem_of(problem))
         machine.ledger.append(draft)
-    if not (machine.configuration.state_dir / TRIAL_FILE).exists():
+    if not (machine.may_be_on_trial or (machine.configuration.state_dir / TRIAL_FILE).exists()):
         machine.loader.mark_good(machine.loader.booted())

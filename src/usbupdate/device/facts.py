@@ -50,10 +50,19 @@ class StickDevice:
         """Whether it is a partition of a disk, and not a disk."""
         return (self.sys / "partition").exists()
 
+    @property
+    def disk(self) -> Path:
+        """The folder under /sys of the disk that this is or lies on."""
+        return self.sys.parent if self.is_partition else self.sys
+
+    @property
+    def plugging(self) -> str:
+        """The kernel's number of this plugging-in, or of this card in a reader; empty before Linux 5.15."""
+        return _attribute(self.disk / "diskseq")
+
     def disk_members(self) -> tuple[StickDevice, ...]:
         """Return all partitions of the disk that this is or lies on, or the disk itself if it has none."""
-        disk = self.sys.parent if self.is_partition else self.sys
-        found = sorted(entry.parent for entry in disk.glob("*/partition"))
+        found = sorted(entry.parent for entry in self.disk.glob("*/partition"))
         return tuple(_from_sys(sys) for sys in found) or (self,)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.errors import DeviceLockedError, NotProvisionedError, UnusableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LOCK_FILE: Final = "lock"
@@ -34,15 +34,24 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked_after_waiting(state_dir: Path) -> Iterator[None]:
+def locked_after_waiting(state_dir: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the device's lock, waiting for as long as another command holds it.
+
+    Args:
+        state_dir: where the lock lies.
+        waiting: is called once, before the waiting, if there is any.
 
     Raises:
         NotProvisionedError: there is no state folder.
         UnusableFileError: the lock cannot be opened.
     """
     with _opened(state_dir) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is not None:
+                waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 

@@ -12,7 +12,7 @@ from usbupdate.core.layout import LOGS, METADATA, READ_ME, TOP, require_no_foldi
 from usbupdate.device import identity
 from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy, read_configured_root
 from usbupdate.device.drafts import DeviceDrafts
-from usbupdate.device.health import Gate, ask_gates, run_checks
+from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.ledger import Ledger
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.policy import Offer
-    from usbupdate.core.receipt import Check, Draft, Event, MediumFacts, Traffic
+    from usbupdate.core.receipt import Draft, Event, MediumFacts, Traffic
     from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import ReceiptId, SlotClass
@@ -55,6 +55,8 @@ class Machine:
     reboot_gate: RebootGate
     rebooter: Rebooter
     announcer: Announcer
+    may_be_on_trial: bool = False
+    """Whether the boot loader says that it is trying this slot, which counts where the device's own memory is gone."""
 
     def require_key(self) -> None:
         """Refuse where the device could not sign what becomes of an update.
@@ -176,18 +178,6 @@ def device_drafts(configuration: Configuration, clock: Clock, store: StateStore,
     """Return what makes this device's drafts."""
     is_trusted = configuration.clock is ClockTrust.SYSTEM
     return DeviceDrafts(clock, is_clock_trusted=is_trusted, floor=store.time_floor, operator=operator)
-
-
-class ConfiguredJudge:
-    """Runs the configured checks until a deadline counted from this boot's start. Implements `device.ports.Judge`."""
-
-    def __init__(self, configuration: Configuration, clock: Clock) -> None:
-        self._health = configuration.health
-        self._clock = clock
-
-    def judge(self) -> tuple[Check, ...]:
-        """Return every check's result; see `device.ports.Judge`."""
-        return run_checks(self._health.checks, limit_s=self._health.timeout_s - self._clock.monotonic_ms() / 1000)
 
 
 class ConfiguredGate:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from usbupdate import durable
 from usbupdate.core.plaintext import one_line
 from usbupdate.device import process
+from usbupdate.device.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ STATUS_FILE: Final = Path("/run/usbupdate/status.json")
 LEDS: Final = Path("/sys/class/leds")
 TEXT_MAX: Final = 600
 _COMMAND_S: Final = 5.0
+_NOBODY: Final = Notifier(None)
 
 
 class Signal(StrEnum):
@@ -94,6 +96,7 @@ class DeviceAnnouncer:
         console: prints one line; handed in by the command line, which alone prints.
         status_file: where the status is kept for other programs.
         leds: the folder of the kernel's LEDs.
+        notifier: tells the service manager, if there is one.
     """
 
     def __init__(
@@ -102,11 +105,13 @@ class DeviceAnnouncer:
         console: Callable[[str], None],
         status_file: Path = STATUS_FILE,
         leds: Path = LEDS,
+        notifier: Notifier = _NOBODY,
     ) -> None:
         self._configuration = configuration
         self._console = console
         self._status_file = status_file
         self._leds = leds
+        self._notifier = notifier
 
     def announce(self, signal: Signal, why: str = "") -> None:
         """Give a signal by every way there is; see `Announcer`."""
@@ -114,6 +119,7 @@ class DeviceAnnouncer:
         # Each way by itself: a broken LED must not keep the sentence from the console.
         with contextlib.suppress(OSError):
             self._console(sentence)
+        self._notifier.status(sentence)
         with contextlib.suppress(OSError):
             self._save_status(signal, sentence)
         with contextlib.suppress(OSError):

@@ -16,12 +16,13 @@ from usbupdate.device import lock
 from usbupdate.device.bootloaders import simulated
 from usbupdate.device.configuration import Configuration, load_configuration
 from usbupdate.device.confirm import awaken
-from usbupdate.device.machine import ConfiguredGate, ConfiguredJudge, Machine, device_drafts, open_ledger
+from usbupdate.device.machine import ConfiguredGate, Machine, device_drafts, open_ledger
 from usbupdate.device.obligations import Rest
 from usbupdate.device.signals import DeviceAnnouncer
 from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.statestore import StateStore
 from usbupdate.device.status import measured_status
+from usbupdate.device.trial import TrialJudge
 from usbupdate.errors import BootLoaderError, NotReadyError, UnusableFileError, UsbupdateError
 from usbupdate.simulate import hardware
 from usbupdate.simulate.hardware import Hardware, HardwareClock, HardwareRebooter
@@ -144,14 +145,18 @@ class Bench:
             ledger=open_ledger(configuration),
             clock=clock,
             drafts=device_drafts(configuration, clock, store, operator),
-            judge=judge or ConfiguredJudge(configuration, clock),
+            judge=judge or TrialJudge(configuration, clock),
             reboot_gate=ConfiguredGate(configuration),
             rebooter=HardwareRebooter(self.folder),
-            announcer=DeviceAnnouncer(configuration.signals, self._console, self.folder / STATUS_FILE),
+            announcer=self.announcer(),
         )
 
+    def announcer(self) -> DeviceAnnouncer:
+        """Return what gives the device's signals."""
+        return DeviceAnnouncer(self.configuration().signals, self._console, self.folder / STATUS_FILE)
+
     def _run_agent(self, here: Hardware, mishaps: Mishaps, insertion: Insertion) -> tuple[Ran, UsbupdateError | None]:
-        judge = ConfiguredJudge(self.configuration(), HardwareClock(here))
+        judge = TrialJudge(self.configuration(), HardwareClock(here))
         agent = awaken(self.machine(here, _UnhealthyJudge(judge) if mishaps.unhealthy else judge), self._progress)
         agent.start()
         error = None
