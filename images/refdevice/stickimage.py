@@ -167,7 +167,7 @@ def read_stick(image: Path, folder: Path, *, partition: int = 1, only: str | Non
             durable.make_directory(target)
             copy_out(volume, source, target)
     except OSError as error:
-        raise UnusableFileError(path=str(image), problem=error.strerror or type(error).__name__) from error
+        raise UnusableFileError(path=str(error.filename or image), problem=error.strerror or type(error).__name__) from error
 
 
 @contextmanager

@@ -192,7 +192,7 @@ def copy_out(volume: Volume, node: Node, target: Path) -> None:
     Raises:
         MediumUnreadableError: the file system is damaged; what was read until then is there.
         TooManyNamesError: a folder has too many names.
-        OSError: it cannot be written here.
+        OSError: it cannot be written here, or a file of that name is there already.
     """
     _copy(volume, node, target, volume.heap.count * volume.heap.cluster_size, _DEPTH_MAX)
 
@@ -201,8 +201,12 @@ def _copy(volume: Volume, folder: Node, target: Path, budget: int, depth: int) -
     """Copy a folder's contents and return what is left of the budget, in bytes."""
     if depth == 0:
         raise broken(folder, "folders lie in each other without end")
+    names: set[str] = set()
     for node in _bounded(volume, folder):
         _require_safe(node)
+        if node.name in names:
+            raise broken(node, "its name is there twice")
+        names.add(node.name)
         path = target / node.name
         if node.is_folder:
             durable.make_directory(path)
@@ -211,13 +215,10 @@ def _copy(volume: Volume, folder: Node, target: Path, budget: int, depth: int) -
         budget -= node.size or 0
         if budget < 0:
             raise broken(node, "its files are larger than the volume")
-        # A name that is there twice is an error, not a replacement; and this copy is not what has to survive a cut.
-        try:
-            with path.open("xb") as copy:
-                for piece in volume.heap.pieces(node):
-                    copy.write(piece)
-        except FileExistsError as error:
-            raise broken(node, "its name is there twice") from error
+        # Nothing is replaced; and this copy is not what has to survive a cut.
+        with path.open("xb") as copy:
+            for piece in volume.heap.pieces(node):
+                copy.write(piece)
     return budget
 
 

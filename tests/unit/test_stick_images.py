@@ -16,6 +16,7 @@ from refdevice.partitiontable import Table, read_table
 from refdevice.stickdamage import Damage, damage
 from refdevice.stickimage import MIB, FileSystem, Fill, Partition, make_disk, make_stick, open_partition, read_stick
 from refdevice.volume import copy_out
+from tests.office import NOW, open_bench
 from usbupdate.device.process import BARE_ENVIRONMENT
 from usbupdate.errors import (
     MediumFileMissingError,
@@ -25,6 +26,10 @@ from usbupdate.errors import (
     UnusableValueError,
     UsbupdateError,
 )
+from usbupdate.medium import DirectoryMedium
+from usbupdate.packager import stick
+from usbupdate.packager.duplicate import write_image
+from usbupdate.packager.verification import verify
 
 PATH = BARE_ENVIRONMENT["PATH"]
 TOOLS = ("mkfs.fat", "mcopy", "fsck.fat", "mkfs.exfat", "fsck.exfat", "mke2fs", "e2fsck", "debugfs", "sfdisk")
@@ -242,6 +247,31 @@ def test_two_partitions_can_both_carry_our_folder(folder: Path, tmp_path: Path, 
     assert "No errors" in _run("sfdisk", "--verify", image).stdout
     with pytest.raises(MediumUnreadableError):
         read_stick(image, tmp_path / "3", partition=3)
+
+
+@BOTH
+def test_a_stick_of_the_office_verifies_after_it_was_an_image(tmp_path: Path, filesystem: FileSystem) -> None:
+    bench = open_bench(tmp_path)
+    bench.release(1)
+    make_stick(tmp_path / "stick.img", bench.stick(), filesystem=filesystem)
+    read_stick(tmp_path / "stick.img", tmp_path / "copy")
+    checked = verify(DirectoryMedium(tmp_path / "copy"), bench.root, NOW)
+    assert [each.target for each in checked.bundles] == ["gw-1.json"]
+
+
+def test_an_image_for_a_duplicator_is_read_too(tmp_path: Path) -> None:
+    bench = open_bench(tmp_path)
+    bench.release(1)
+    write_image(stick.plan(bench.office, NOW), tmp_path / "stick.img")
+    read_stick(tmp_path / "stick.img", tmp_path / "copy")
+    assert _found(tmp_path / "copy") == _found(bench.stick())
+
+
+def test_reading_back_replaces_nothing(folder: Path, tmp_path: Path) -> None:
+    make_stick(tmp_path / "stick.img", folder)
+    read_stick(tmp_path / "stick.img", tmp_path / "copy")
+    with pytest.raises(UnusableFileError):
+        read_stick(tmp_path / "stick.img", tmp_path / "copy")
 
 
 def test_a_stick_without_our_folder_has_nothing_to_read_back(tmp_path: Path) -> None:
