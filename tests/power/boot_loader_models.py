@@ -6,10 +6,15 @@ Each `mark_…` yields the memory after each separate durable write, so that a c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from tests.power.grub_scripts import Disk, usbupdate
 from usbupdate.core.lifecycle import Tried
 from usbupdate.core.words import Slot
+from usbupdate.errors import BootLoaderError
+
+_T = TypeVar("_T")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,41 +37,65 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Ours:
-    """Counts at every boot; refills the good ones when no slot has tries left."""
+    """What `usbupdate.cfg` and `GrubTriesLoader` do; `committed` is the second block, `is_lost` the fate of the first."""
 
     order: tuple[Slot, ...] = (Slot.A, Slot.B)
-    good: frozenset[Slot] = frozenset({Slot.A})
-    full: tuple[int, int] = (FULL, 0)
+    states: tuple[str, str] = ("good", "bad")
     left: tuple[int, int] = (FULL, 0)
+    committed: Slot = Slot.A
+    is_lost: bool = False
+
+    def lose(self) -> Ours:
+        """Return what is left when the first block cannot be read any more."""
+        return replace(self, is_lost=True)
 
     def choose(self) -> tuple[Ours, Slot | None]:
-        memory = self
-        choosable = [slot for slot in self.order if slot in self.good and _at(self.left, slot)]
-        if not choosable:
-            memory = replace(self, left=self.full)
-            choosable = [slot for slot in self.order if slot in self.good]
-        if not choosable:
-            return memory, None
-        slot = choosable[0]
-        return replace(memory, left=_with(memory.left, slot, _at(memory.left, slot) - 1)), slot
+        return _started(self)
 
     def mark_good(self, slot: Slot) -> Iterator[Ours]:
-        yield self._given(slot, FULL)
+        marked = self._marked(slot, "good", FULL)
+        yield marked
+        if self.committed is not slot:
+            yield replace(marked, committed=slot)
 
     def mark_bad(self, slot: Slot) -> Iterator[Ours]:
-        yield replace(self, good=self.good - {slot}, full=_with(self.full, slot, 0), left=_with(self.left, slot, 0))
+        marked = self._marked(slot, "bad", 0)
+        if self.committed is slot:
+            yield replace(self, committed=slot.other)
+        yield replace(marked, committed=slot.other)
 
     def mark_active(self, slot: Slot) -> Iterator[Ours]:
-        yield replace(self._given(slot, ON_TRIAL), order=(slot, slot.other))
+        yield replace(self._marked(slot, "trial", ON_TRIAL), order=(slot, slot.other))
 
     def was_tried(self, slot: Slot) -> Tried:
-        return Tried.YES if slot in self.good and _at(self.left, slot) < _at(self.full, slot) else Tried.NO
+        self._require()
+        given = {"good": FULL, "trial": ON_TRIAL, "bad": 0}[_at(self.states, slot)]
+        return Tried.YES if _at(self.left, slot) < given else Tried.NO
 
     def can_choose(self, slot: Slot) -> bool:
-        return slot in self.good
+        return slot is self.committed if self.is_lost else _at(self.states, slot) != "bad"
 
-    def _given(self, slot: Slot, tries: int) -> Ours:
-        return replace(self, good=self.good | {slot}, full=_with(self.full, slot, tries), left=_with(self.left, slot, tries))
+    def _marked(self, slot: Slot, state: str, tries: int) -> Ours:
+        self._require()
+        return replace(self, states=_with(self.states, slot, state), left=_with(self.left, slot, tries))
+
+    def _require(self) -> None:
+        if self.is_lost:
+            raise BootLoaderError(problem="the environment block is lost")
+
+
+@cache
+def _started(memory: Ours) -> tuple[Ours, Slot | None]:
+    variables = {"usbupdate_order": " ".join(memory.order)}
+    for slot in Slot:
+        variables[f"usbupdate_{slot}_state"] = _at(memory.states, slot)
+        variables[f"usbupdate_{slot}_left"] = str(_at(memory.left, slot))
+    committed = {"usbupdate_committed": str(memory.committed)}
+    disk = Disk(None if memory.is_lost else variables, committed, frozenset(Slot))
+    start = usbupdate(disk, (Slot.A, Slot.B))
+    after = start.variables or variables
+    left = (int(after["usbupdate_a_left"]), int(after["usbupdate_b_left"]))
+    return replace(memory, left=left), None if start.slot is None else Slot(start.slot)
 
 
 @dataclass(frozen=True)
@@ -136,9 +165,9 @@ class RaucUboot:
         return slot in self.order
 
 
-def _at(pair: tuple[int, int], slot: Slot) -> int:
+def _at(pair: tuple[_T, _T], slot: Slot) -> _T:
     return pair[0] if slot is Slot.A else pair[1]
 
 
-def _with(pair: tuple[int, int], slot: Slot, value: int) -> tuple[int, int]:
+def _with(pair: tuple[_T, _T], slot: Slot, value: _T) -> tuple[_T, _T]:
     return (value, pair[1]) if slot is Slot.A else (pair[0], value)

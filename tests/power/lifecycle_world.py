@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from tests.power.boot_loader_models import Ours
 from usbupdate.core import recordform
 from usbupdate.core.lifecycle import Boot
 from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
@@ -67,6 +68,7 @@ class Fault(StrEnum):
     MEDIUM = "medium"
     SLOT = "slot"
     LOADER_IGNORES_BAD = "loader-ignores-bad"
+    ENVIRONMENT_LOST = "environment-lost"
 
 
 class PowerCutError(Exception):
@@ -396,6 +398,8 @@ def _explore_boot(
             machine.run(insertion)
         findings.violations += machine.violations
         after = replace(machine.world, boots=0)
+        if scenario.fault is Fault.ENVIRONMENT_LOST and isinstance(after.memory, Ours):
+            after = replace(after, memory=after.memory.lose())
         waiting.append((after, cuts + 1, None if scenario.is_pulled_at_cut else found, False))
 
 

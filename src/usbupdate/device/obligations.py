@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
+from usbupdate.core.lifecycle import Tried
 from usbupdate.core.receipt import REFUSALS, CheckResult, Draft, Event, Problem
 from usbupdate.core.record import (
     Activating,
@@ -43,6 +44,7 @@ from usbupdate.errors import (
 if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
     from usbupdate.core.receipt import Moment
+    from usbupdate.core.words import Slot
     from usbupdate.device.ports import BootLoader, Drafts, Installation, Judge, Ledger, Rebooter, RebootGate, Store
 
 
@@ -94,7 +96,7 @@ class Obligations:
             self._ports.ledger.require_at_least(self.record.ledger_count)
         except NotReadyError as error:
             self.ledger_problem = error
-        self.change(lifecycle.resumed(self.record, self.boot, self._ports.loader.was_tried, self._moment()))
+        self.change(lifecycle.resumed(self.record, self.boot, self._was_tried, self._moment()))
 
     def settle(self) -> Rest:
         """Do what is owed until the device is at rest, waits or restarts."""
@@ -282,6 +284,14 @@ class Obligations:
             self._is_blessed = True
         except BootLoaderError as error:
             self.loader_problem = error
+
+    def _was_tried(self, slot: Slot) -> Tried:
+        """Ask the boot loader; one that has lost its memory does not know, and must not keep an attempt open for ever."""
+        try:
+            return self._ports.loader.was_tried(slot)
+        except BootLoaderError as error:
+            self.loader_problem = error
+            return Tried.UNKNOWN
 
     def _condemn(self, outcome: Event, error: UsbupdateError) -> None:
         self.change(lifecycle.condemned(self.record, outcome, problem_of(error), self._moment()))

@@ -60,10 +60,10 @@ class CustomLoader:
 
     def mark_bad(self, slot: Slot) -> None:
         """Make the slot neither the next one nor good."""
-        if self._is_primary(slot):
-            _run(self._program, "set-primary", self._bootnames[slot.other])
         # Also where it is called bad already: a slot out of tries may get them back, one that was marked bad may not.
         _run(self._program, "set-state", self._bootnames[slot], "bad")
+        if self._is_primary(slot):
+            _run(self._program, "set-primary", self._bootnames[slot.other])
         if self._is_primary(slot) or self._is_good(slot):
             raise BootLoaderError(problem=f"slot {slot} could still be chosen after it was marked bad")
 

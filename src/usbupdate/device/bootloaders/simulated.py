@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core import strictjson
 from usbupdate.core.lifecycle import Tried
 from usbupdate.core.words import Slot
@@ -73,8 +73,8 @@ def lay_down(path: Path, slot: Slot) -> None:
 def choose(path: Path, *, built_in: Slot = Slot.A) -> Slot:
     """Return the slot that a power cycle boots, having counted down and saved one of its tries before.
 
-    The first in order that is good and has tries is taken. When there is none, the good ones get their tries back: otherwise a
-    few quick power cycles would leave a device that boots nothing.
+    The first in order that is good and has tries is taken. When there is none, the committed ones get their tries back, one on
+    trial does not: otherwise a few quick power cycles would leave a device that boots nothing.
 
     Args:
         path: the loader's memory.
@@ -91,12 +91,13 @@ def choose(path: Path, *, built_in: Slot = Slot.A) -> Slot:
     except BootLoaderError:
         return built_in
     good = [slot for slot in memory.order if memory.slots[slot].good]
-    if not good:
-        raise BootLoaderError(problem="no slot is good, so nothing can be booted")
     if not any(memory.slots[slot].tries for slot in good):
         for slot in good:
-            memory = memory.with_slot(slot, replace(memory.slots[slot], tries=memory.slots[slot].given))
-    chosen = next(slot for slot in good if memory.slots[slot].tries)
+            if memory.slots[slot].given == COMMITTED_TRIES:
+                memory = memory.with_slot(slot, COMMITTED)
+    chosen = next((slot for slot in good if memory.slots[slot].tries), None)
+    if chosen is None:
+        raise BootLoaderError(problem="no slot is good, so nothing can be booted")
     before = memory.slots[chosen]
     _save(path, memory.with_slot(chosen, replace(before, tries=before.tries - 1)))
     return chosen
@@ -204,8 +205,7 @@ def _slot_memory(fields: strictjson.Fields) -> SlotMemory:
 
 def _read(path: Path) -> Memory:
     try:
-        with path.open("rb") as file:
-            return decode(file.read(_SIZE_MAX + 1))
+        return decode(plainfile.read(path, _SIZE_MAX + 1))
     except OSError as error:
         raise BootLoaderError(problem=f"{path} could not be read: {error.strerror or type(error).__name__}") from error
     except MalformedError as error:
