@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,8 @@ _ROOT_NAME: Final = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
 _FLOOR: Final = "floor.json"
 _ORIGIN: Final = "origin.txt"
 _ORIGIN_MAX: Final = 100
+_SIZE_MAX: Final = 8 << 20
+"""More than the library lets any metadata be."""
 
 
 class TrustFiles:
@@ -78,6 +80,6 @@ class TrustFiles:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return plainfile.read(path, _SIZE_MAX)
     except FileNotFoundError:
         return None

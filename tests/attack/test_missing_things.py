@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.field import NEXT, OFFERED
+from tests.field import NEXT, OFFERED, RUNNING
 from usbupdate.device.bootloaders.simulated import COMMITTED_TRIES
 from usbupdate.device.obligations import Rest
 from usbupdate.errors import ExitCode, UsbupdateError
@@ -222,9 +222,11 @@ def test_key_lost_while_an_update_is_due_keeps_the_receipt_of_its_outcome(field:
     key = rig.folder / "state/identity/key.pem"
     kept = key.rename(rig.folder.with_name("key"))
     assert rig.boot().rest is Rest.DEGRADED
-    assert rig.status()["sequence"] == OFFERED
-    assert [str(draft.event) for draft in rig.record().pending] == ["committed"]
+    # A release in which the device has no key could not be updated again.
+    assert rig.status()["sequence"] == RUNNING
+    assert [str(draft.event) for draft in rig.record().pending] == ["check-failed"]
     kept.rename(key)
     rig.boot()
-    assert rig.events() == ["provisioned", "committed"]
+    assert rig.events() == ["provisioned", "check-failed"]
+    assert [check.name for check in rig.last().checks] == ["device-check: key"]
     assert rig.update(field.cure).rest is Rest.IDLE

@@ -194,7 +194,10 @@ def test_unhealthy_release_is_rolled_back_and_names_its_check(field: Field) -> N
         require_kept(ran.told)
     _looks(rig, state="idle", booted="a", sequence=RUNNING, receipts=2, last_event="check-failed", b={"good": False})
     draft = rig.last()
-    assert [(check.name, check.result) for check in draft.checks] == [("simulated-health", CheckResult.FAILED)]
+    assert [(check.name, check.result) for check in draft.checks] == [
+        ("device-check", CheckResult.PASSED),
+        ("simulated-health", CheckResult.FAILED),
+    ]
     assert draft.problem is not None
     assert "simulated-health" in draft.problem.text
     rig.boot()
@@ -229,7 +232,7 @@ def test_failing_check_of_the_owner_leaves_its_last_lines_in_the_receipt(field: 
     rig.boot()
     _looks(rig, booted="a", last_event="check-failed")
     checks = {check.name: check for check in rig.last().checks}
-    assert set(checks) == {"10-fine", "20-modbus", "30-late"}
+    assert set(checks) == {"device-check", "10-fine", "20-modbus", "30-late"}
     assert checks["20-modbus"].reason == "exit-3"
     assert "first\nno answer from" in checks["20-modbus"].detail
     assert "\033" not in checks["20-modbus"].detail
@@ -248,7 +251,8 @@ def test_check_that_hangs_ends_at_the_time_limit(field: Field) -> None:
     rig.script("health.d/10-hangs", "echo waiting; sleep 1000")
     rig.insert(field.good)
     rig.boot()
-    (check,) = rig.last().checks
+    built_in, check = rig.last().checks
+    assert built_in.result is CheckResult.PASSED
     assert check.result is CheckResult.TIMED_OUT
     assert check.detail == "waiting"
     _looks(rig, booted="a", last_event="check-failed")

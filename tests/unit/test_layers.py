@@ -9,14 +9,15 @@ import pytest
 
 from tests.source import modules
 
-SHARED = {"errors", "durable", "medium", "trustfiles", "core"}
+SHARED = {"errors", "durable", "plainfile", "medium", "trustfiles", "core"}
 MAY_IMPORT = {
     "": set[str](),
     "errors": {"errors"},
     "core": {"core", "errors"},
     "durable": {"durable", "errors"},
+    "plainfile": {"plainfile", "errors"},
     "medium": {"medium", "core", "errors"},
-    "trustfiles": {"trustfiles", "durable", "core", "errors"},
+    "trustfiles": {"trustfiles", "durable", "plainfile", "core", "errors"},
     "packager": {"packager", *SHARED},
     "device": {"device", *SHARED},
     "audit": {"audit", *SHARED},

@@ -88,10 +88,15 @@ def status(config: Config = DEFAULT_PATH, as_json: AsJson = False) -> None:
 def activate(
     config: Config = DEFAULT_PATH,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Give the installed release up instead.")] = False,
+    if_allowed: Annotated[
+        bool, typer.Option("--if-allowed", help="Ask its gate again, and restart only if that lets go.")
+    ] = False,
 ) -> None:
     """Restart into an installed release without waiting for its gate."""
-    with agent_of(config, _person()) as agent:
-        if withdraw:
+    with agent_of(config, "unattended" if if_allowed else _person()) as agent:
+        if if_allowed:
+            agent.ask_again()
+        elif withdraw:
             agent.withdraw()
         else:
             agent.activate()

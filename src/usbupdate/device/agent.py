@@ -168,6 +168,15 @@ class Agent:
         self.announce()
         return self.rest
 
+    def ask_again(self) -> Rest:
+        """Ask the gate again on behalf of an installed release that waits, if one does; the person hears only of a restart."""
+        self.obligations.resume()
+        if isinstance(self.obligations.record.state, Ready):
+            self.rest = self.obligations.settle()
+            if self.rest is not Rest.WAITING:
+                self.announce()
+        return self.rest
+
     def withdraw(self) -> Rest:
         """Give up an installed release that waits for its restart.
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from usbupdate import plainfile
 from usbupdate.core.words import COMPATIBLE, SLOT_CLASS, Slot, SlotClass
 from usbupdate.device.bootloaders.settings import (
     BootLoaderConfiguration,
@@ -126,8 +127,7 @@ def read_configured_root(configuration: Configuration) -> bytes:
         ConfiguredRootError: it cannot be read.
     """
     try:
-        with configuration.root.open("rb") as file:
-            return file.read(ROOT_SIZE_MAX + 1)
+        return plainfile.read(configuration.root, ROOT_SIZE_MAX + 1)
     except OSError as error:
         problem = f"{configuration.root}: {error.strerror or 'it cannot be read'}"
         raise ConfiguredRootError(problem=problem) from error

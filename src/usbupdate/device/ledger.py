@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core import checkpoint, envelope
 from usbupdate.core.merkle import GrowingTree, leaf_hash
 from usbupdate.core.receipt import NO_PREVIOUS, REFUSALS, Event, Receipt
@@ -181,7 +181,7 @@ class Ledger:
         path = self._folder / CHECKPOINT_FILE
         with _translated():
             # Ed25519 signs the same text in the same way, so an unchanged ledger costs no write.
-            if not path.is_file() or path.read_bytes() != note:
+            if not path.is_file() or plainfile.read(path, checkpoint.CHECKPOINT_SIZE_MAX) != note:
                 durable.make_directory(self._folder, mode=0o700)
                 durable.save(path, note)
         return note
@@ -205,7 +205,7 @@ def _kept_checkpoint(path: Path, identity: Identity) -> Checkpoint | None:
     """Return what was last vouched for, if anything was; its signature is our own and not looked at."""
     try:
         with _translated():
-            kept = checkpoint.peek_unproven(path.read_bytes()) if path.exists() else None
+            kept = checkpoint.peek_unproven(plainfile.read(path, checkpoint.CHECKPOINT_SIZE_MAX + 1)) if path.exists() else None
     except MalformedError as error:
         raise LedgerError(problem=f"{path} is damaged: {error.problem}") from error
     if kept is not None and kept.origin != checkpoint.origin_of(identity):
@@ -219,7 +219,7 @@ def _reading(path: Path) -> Iterator[BinaryIO | None]:
     if not path.exists():
         yield None
         return
-    with path.open("rb") as file:
+    with plainfile.opened(path) as file:
         yield file
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core import strictjson
 from usbupdate.core.receipt import Event
 from usbupdate.core.record import DeviceRecord, Installed, KnownRoot
@@ -54,8 +54,8 @@ def running_release(slot: Slot, release_file: Path = RELEASE_FILE) -> Installed:
         UnusableFileError: the file is missing or not of its form. Without it the first floor would be a guess.
     """
     try:
-        with release_file.open("rb") as file:
-            fields = strictjson.decode(file.read(_RELEASE_SIZE_MAX + 1), "release file", limit=_RELEASE_SIZE_MAX)
+        raw = plainfile.read(release_file, _RELEASE_SIZE_MAX + 1)
+        fields = strictjson.decode(raw, "release file", limit=_RELEASE_SIZE_MAX)
         fields.text("name", BUNDLE_NAME)
         installed = Installed(slot, fields.text("version", VERSION), fields.integer("sequence", 0, SEQUENCE_MAX), {})
         fields.done()

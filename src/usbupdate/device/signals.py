@@ -118,10 +118,10 @@ class DeviceAnnouncer:
         sentence = signal.sentence(why)
         # Each way by itself: a broken LED must not keep the sentence from the console.
         with contextlib.suppress(OSError):
-            self._console(sentence)
+            self._save_status(signal, sentence)
         self._notifier.status(sentence)
         with contextlib.suppress(OSError):
-            self._save_status(signal, sentence)
+            self._console(sentence)
         with contextlib.suppress(OSError):
             self._light(LIGHTS[signal])
         with contextlib.suppress(OSError):

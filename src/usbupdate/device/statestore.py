@@ -1,7 +1,8 @@
 """The state file: read strictly, replaced whole, and never reset.
 
 Beside it stands `trial`, for as long as a release is on trial or about to be: the dead man, which knows no Python, reboots by
-force when that file outlives its limit.
+force when that file outlives its limit. `waiting` stands there while an installed release waits for its restart, so that the
+system knows without us whether anybody has to be asked again.
 
 Source: design, sections 6 and 9.
 """
@@ -11,9 +12,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core import recordform
-from usbupdate.core.record import Activating, Committing, DeviceRecord, Trial
+from usbupdate.core.record import Activating, Committing, DeviceRecord, Ready, Trial
 from usbupdate.core.timefloor import parse_time
 from usbupdate.errors import (
     MalformedError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 STATE_FILE: Final = "state.json"
 TRIAL_FILE: Final = "trial"
+WAITING_FILE: Final = "waiting"
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 PROVISIONED_FILE: Final = "provisioned"
 """The marker: made last by provisioning; without it the folder is no device's."""
@@ -54,7 +56,7 @@ class StateStore:
         try:
             if not marker.exists():
                 raise NotProvisionedError(path=str(marker))
-            raw = self._path.read_bytes()
+            raw = plainfile.read(self._path, recordform.STATE_SIZE_MAX + 1)
         except FileNotFoundError as error:
             raise StateMissingError(path=str(self._path)) from error
         except OSError as error:
@@ -76,15 +78,19 @@ class StateStore:
         Raises:
             StoreFailedError: what was saved before is still there.
         """
-        trial = self.state_dir / TRIAL_FILE
-        is_on_trial = isinstance(record.state, Activating | Trial | Committing)
+        marks = {
+            self.state_dir / TRIAL_FILE: isinstance(record.state, Activating | Trial | Committing),
+            self.state_dir / WAITING_FILE: isinstance(record.state, Ready),
+        }
         try:
-            # Before the state and after it: a trial without its dead man must not exist.
-            if is_on_trial and not trial.exists():
-                durable.save(trial, b"", mode=durable.PRIVATE)
+            # Before the state and after it: a trial without its dead man must not exist, nor a wait that nobody ends.
+            for mark, is_due in marks.items():
+                if is_due and not mark.exists():
+                    durable.save(mark, b"", mode=durable.PRIVATE)
             durable.save(self._path, recordform.encode(record), mode=durable.PRIVATE)
             self._time_floor = parse_time(record.time_floor)
-            if not is_on_trial:
-                durable.remove(trial)
+            for mark, is_due in marks.items():
+                if not is_due:
+                    durable.remove(mark)
         except OSError as error:
             raise StoreFailedError(path=str(self._path), problem=error.strerror or "it cannot be written") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from usbupdate import plainfile
 from usbupdate.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def load_table(path: Path) -> Table:
         ConfigurationError: the file is missing, unreadable, larger than `FILE_SIZE_MAX`, or not TOML.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(FILE_SIZE_MAX + 1)
+        raw = plainfile.read(path, FILE_SIZE_MAX + 1)
     except OSError as error:
         raise ConfigurationError(path=str(path), key="the file", problem=error.strerror or "unreadable") from error
     if len(raw) > FILE_SIZE_MAX:

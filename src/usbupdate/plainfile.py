@@ -1,0 +1,44 @@
+"""Reads files that should be ordinary ones, and never waits for one that is not.
+
+Who can put a named pipe in the place of a file of the device's own would otherwise stop the agent for ever, and with it the
+confirmation of the boot.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+# A pipe is opened without waiting for a writer. Windows has neither.
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Return the first `limit` bytes of the ordinary file at `path`, all of it if it has no more.
+
+    A symbolic link is followed: images are put together from links.
+
+    Raises:
+        OSError: it is not there, cannot be read, or is no ordinary file.
+    """
+    with opened(path) as file:
+        return file.read(limit)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Return the ordinary file at `path`, open for reading.
+
+    Raises:
+        OSError: it is not there, cannot be read, or is no ordinary file.
+    """
+    descriptor = os.open(path, _FLAGS)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return open(descriptor, "rb")  # noqa: PTH123 - it is open already, and whoever asked for it closes it
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not an ordinary file", str(path))
