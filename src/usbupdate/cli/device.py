@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +21,13 @@ from usbupdate.device.board import running_slot
 from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
 from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
+from usbupdate.device.monitor import UdevSticks, keep_watch
 from usbupdate.device.notify import Notifier
 from usbupdate.device.obligations import Rest
 from usbupdate.device.provision import Request, provision as make_device, running_release
 from usbupdate.device.replug import take_each_plugging
 from usbupdate.device.signals import Signal
-from usbupdate.errors import DeviceUnfitError
+from usbupdate.errors import DeviceUnfitError, UsbupdateError
 
 app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)
 
@@ -64,6 +67,24 @@ def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
         take_each_plugging(source, lambda insertion: _take(source, config, insertion, "unattended"))
     finally:
         notifier.stopping()
+
+
+@app.command()
+def monitor(config: Config = DEFAULT_PATH) -> None:
+    """Wait for sticks and take care of each, until told to stop; only for systems without systemd."""
+
+    def take(source: Path, insertion: Insertion) -> Rest:
+        try:
+            return _take(source, config, insertion, "unattended")
+        except UsbupdateError as error:
+            # It is signalled and recorded; the next stick is another matter.
+            typer.echo(f"Error: {error}\nWhat to do: {error.hint}", err=True)
+            return Rest.IDLE
+
+    # As with Ctrl-C, so that a stick that is mounted gets unmounted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        keep_watch(UdevSticks(), take)
 
 
 @app.command()

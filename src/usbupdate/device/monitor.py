@@ -1,0 +1,126 @@
+"""Waits for sticks where no systemd starts a service for each: one program, one stick after the other.
+
+What udev announces only wakes it up; what is in is asked anew each time. So an announcement that gets lost while a stick is
+being taken care of costs nothing, and a stick that is put in again under the same name is seen.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from usbupdate.core.policy import Insertion
+from usbupdate.device.obligations import Rest
+from usbupdate.device.replug import plugging_mark
+from usbupdate.errors import ProgramMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyudev
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What udev knows of a block device, as far as the rule asks for it; texts are empty where it knows nothing."""
+
+    is_behind_usb: bool
+    kind: str
+    usage: str
+    table: str
+    size: int
+
+
+def is_stick(block: Block) -> bool:
+    """Tell whether `90-usbupdate.rules` would start a service for a block device; a test holds the two together."""
+    if not block.is_behind_usb:
+        return False
+    is_blank = block.kind == "disk" and not block.usage and not block.table and block.size > 0
+    return block.usage == "filesystem" or is_blank
+
+
+class Sticks(Protocol):
+    """The sticks of a machine."""
+
+    def present(self) -> Mapping[Path, str]:
+        """Return those that are in: their block devices, each with what its plugging-in has for itself alone."""
+
+    def wait(self) -> None:
+        """Return when something may have changed since the last call of `present`."""
+
+
+def keep_watch(sticks: Sticks, take: Callable[[Path, Insertion], Rest]) -> None:
+    """Take care of the sticks that are in, as found, and then of each that is put in, until the machine restarts.
+
+    Args:
+        sticks: the machine's.
+        take: takes care of one, whatever it is; raises nothing.
+    """
+    handled: dict[Path, str] = {}
+    insertion = Insertion.FOUND
+    while True:
+        present = sticks.present()
+        handled = {path: mark for path, mark in handled.items() if present.get(path) == mark}
+        new = next((path for path in present if path not in handled), None)
+        if new is None:
+            sticks.wait()
+            insertion = Insertion.NEW
+            continue
+        handled[new] = present[new]
+        if take(new, insertion) is Rest.REBOOTING:
+            return
+
+
+class UdevSticks:
+    """Implements `Sticks` by udev.
+
+    Raises:
+        ProgramMissingError: udev's library is not there.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from pyudev import Context, Monitor  # noqa: PLC0415 - only a system without systemd needs it
+        except ImportError as error:
+            raise ProgramMissingError(program="udev, or its library,") from error
+        self._context: pyudev.Context = Context()
+        self._monitor: pyudev.Monitor = Monitor.from_netlink(self._context)
+        self._monitor.filter_by(subsystem="block")
+        # Before the first look, so that nothing falls between it and the first wait.
+        self._monitor.start()
+
+    def present(self) -> Mapping[Path, str]:
+        """Return the sticks that are in; see `Sticks`."""
+        found = {}
+        for device in self._context.list_devices(subsystem="block"):
+            if device.is_initialized and device.device_node and is_stick(_block(device)):
+                path = Path(device.device_node)
+                mark = plugging_mark(path)
+                if mark is not None:
+                    found[path] = mark
+        return found
+
+    def wait(self) -> None:
+        """Wait for udev's next announcement, and take those that came with it; see `Sticks`."""
+        timeout_s = None
+        try:
+            while self._monitor.poll(timeout=timeout_s) is not None:
+                timeout_s = 0
+        except OSError as error:
+            # More was announced than there is room for: that something changed is all that counts.
+            if error.errno != errno.ENOBUFS:
+                raise
+
+
+def _block(device: pyudev.Device) -> Block:
+    told = device.properties
+    size = device.attributes.get("size") or b"0"
+    return Block(
+        is_behind_usb=told.get("ID_BUS") == "usb" or device.find_parent("usb") is not None,
+        kind=device.device_type or "",
+        usage=told.get("ID_FS_USAGE", ""),
+        table=told.get("ID_PART_TABLE_TYPE", ""),
+        size=int(size) if size.isdigit() else 0,
+    )
