@@ -41,6 +41,14 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield listener
 
 
+def heard_until(listener: socket.socket, last: str) -> list[str]:
+    """Return what a service tells its manager up to its last word."""
+    told = [listener.recv(4096).decode()]
+    while told[-1] != last:
+        told.append(listener.recv(4096).decode())
+    return told
+
+
 def config(rig: Rig) -> Path:
     return rig.folder / "device.toml"
 
@@ -75,10 +83,10 @@ def test_a_waiting_stick_says_busy_at_once_and_gets_its_turn(field: Field, manag
         assert service.stdout.readline() == "busy, do not remove: Another stick, or a release on trial, comes first.\n"
         assert sentence(field.rig).startswith("busy, do not remove: Another stick")
         assert field.rig.status()["state"] == "idle"
+    assert "STATUS=verifying: 100 %" in heard_until(manager, "STOPPING=1")
     out, err = service.communicate(timeout=60)
     assert service.returncode == 0, err
     assert "restarting, leave it in" in out
-    assert manager.recv(4096) == b"STOPPING=1"
 
 
 def test_a_stick_that_is_pulled_while_it_waits_leaves_the_word_of_the_other(field: Field) -> None:

@@ -177,7 +177,7 @@ def test_a_receipt_that_cannot_be_stated_leaves_the_ledger_as_it_was(tmp_path: P
 
 def test_an_unreadable_ledger_is_an_answer(tmp_path: Path) -> None:
     receipts_file(tmp_path).mkdir()
-    with pytest.raises(LedgerError, match="directory"):
+    with pytest.raises(LedgerError, match="not an ordinary file"):
         opened(tmp_path)
 
 

@@ -73,6 +73,17 @@ def test_a_blinking_light_and_a_steady_one(tmp_path: Path, led: Path) -> None:
     assert [(led / name).read_text() for name in ("trigger", "brightness")] == ["none\n", "255\n"]
 
 
+def test_a_light_that_cannot_blink_goes_out_for_a_steady_one_would_say_remove(tmp_path: Path, led: Path) -> None:
+    announcer = DeviceAnnouncer(SignalsConfiguration((), "status"), lambda _: None, tmp_path / "status.json", led.parent)
+    announcer.announce(Signal.DONE)
+    for name in ("trigger", "brightness"):
+        (led / name).write_text("")
+    (led / "delay_on").unlink()
+    announcer.announce(Signal.BUSY)
+    assert (led / "trigger").read_text().startswith("none\n")
+    assert (led / "brightness").read_text() == "0\n"
+
+
 def test_the_command_gets_the_name_of_the_signal_and_nothing_from_the_stick(tmp_path: Path) -> None:
     command = tmp_path / "buzz"
     command.write_text(f'#!/bin/sh\necho "$# $1 $2" > {tmp_path}/heard\n')

@@ -144,7 +144,8 @@ def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> Re
         waited.append(source)
         announcer_of(config).announce(Signal.BUSY, "Another stick, or a release on trial, comes first.")
 
-    with InstallProgress() as progress, agent_of(config, operator, progress, wait) as agent:
+    tell = Notifier.of_environment().status
+    with InstallProgress(tell) as progress, agent_of(config, operator, progress, wait) as agent:
         agent.start()
         if waited and not source.exists():
             # Pulled while it waited. Nobody holds it any more, and what was said about the other one still stands.

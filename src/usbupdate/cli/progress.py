@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.progress import Progress, TaskID
 
@@ -21,9 +21,13 @@ class InstallProgress:
     """Shows verification and installation on standard error. Implements `device.installer.Advance`; a context manager.
 
     Elsewhere than on a terminal it prints one line for every tenth.
+
+    Args:
+        tell: is told the same lines, for whoever watches the service.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        self._tell = tell
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._what = "working"
@@ -64,7 +68,10 @@ class InstallProgress:
             self._bar.update(self._task, completed=done_bytes)
         elif (tenths := done_bytes * _STEP // max(1, total_bytes)) > self._tenths:
             self._tenths = tenths
-            typer.echo(f"{self._what}: {tenths * 100 // _STEP} %", err=True)
+            line = f"{self._what}: {tenths * 100 // _STEP} %"
+            typer.echo(line, err=True)
+            if self._tell is not None:
+                self._tell(line)
 
 
 class Counted:

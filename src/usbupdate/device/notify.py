@@ -38,16 +38,17 @@ class Notifier:
 
     def status(self, sentence: str) -> None:
         """Tell how things stand, in one line: a line of its own in what a stick brings must not become another message."""
-        self._send(f"STATUS={one_line(sentence, _STATUS_MAX)}")
+        self._send(f"STATUS={one_line(sentence, _STATUS_MAX)}", patience_s=0)
 
     def stopping(self) -> None:
         """Tell that the service is about to end, so that from now on a wish for it starts it anew."""
         self._send("STOPPING=1")
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, *, patience_s: float = _SEND_S) -> None:
         if not self._address or self._address[0] not in "/@":
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(_SEND_S)
+            # A manager that is busy must not hold up the work for the sake of a status.
+            sender.settimeout(patience_s)
             sender.sendto(message.encode(), address)

@@ -88,6 +88,11 @@ class Announcer(Protocol):
         """Give a signal by every way there is; never raises."""
 
 
+def _shine(led: Path, brightness: bytes) -> None:
+    durable.overwrite(led / "trigger", b"none\n")
+    durable.overwrite(led / "brightness", brightness)
+
+
 class DeviceAnnouncer:
     """Gives signals on a device. Implements `Announcer`.
 
@@ -137,13 +142,16 @@ class DeviceAnnouncer:
             return
         led = self._leds / self._configuration.led
         if light.off_ms == 0:
-            durable.overwrite(led / "trigger", b"none\n")
-            durable.overwrite(led / "brightness", (led / "max_brightness").read_bytes())
-        else:
+            _shine(led, (led / "max_brightness").read_bytes())
+            return
+        try:
             # The kernel makes the two delay files when the trigger becomes "timer".
             durable.overwrite(led / "trigger", b"timer\n")
             durable.overwrite(led / "delay_on", b"%d\n" % light.on_ms)
             durable.overwrite(led / "delay_off", b"%d\n" % light.off_ms)
+        except OSError:
+            # A kernel without that trigger: dark says nothing, while a light that stays on says "remove".
+            _shine(led, b"0\n")
 
     def _run_command(self, signal: Signal) -> None:
         """Only the signal's name goes to the command: the reason may quote what stands on a stick."""
