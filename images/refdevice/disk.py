@@ -1,4 +1,7 @@
-"""The device's whole disk as a factory would write it: firmware starts GRUB from it, slot a holds the first release, b nothing."""
+"""The device's whole disk as a factory would write it: firmware starts GRUB from it, and both slots hold the first release.
+
+Slot b is marked bad all the same: nothing has proven it, and it is there only so that the first update has less to write.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from refdevice.cache import digest_of
 from refdevice.commands import run
 from refdevice.release import write_ext4
 from refdevice.rootfs import IMAGES
+from usbupdate.device.bootloaders import grubenv
 
 _SECTOR: Final = 512
 _FIRST: Final = layout.MIB
@@ -31,7 +35,11 @@ class BootScript(StrEnum):
 
 
 _ENVIRONMENTS: Final = {
-    BootScript.USBUPDATE: {},
+    BootScript.USBUPDATE: {
+        "usbupdate_order": "A B",
+        **{"usbupdate_A_state": "good", "usbupdate_A_left": "8"},
+        **{"usbupdate_B_state": "bad", "usbupdate_B_left": "0"},
+    },
     BootScript.RAUC: {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "0", "B_TRY": "0"},
 }
 
@@ -51,7 +59,7 @@ def build(first_release: Path, script: BootScript, disk: Path) -> None:
         esp, state = Path(folder) / "esp", Path(folder) / "state"
         _write_esp(esp, script)
         _write_state(state)
-        for partition, contents in ((layout.ESP, esp), (layout.ROOTFS_A, first_release), (layout.STATE, state)):
+        for partition, contents in ((layout.ESP, esp), (layout.ROOTFS_A, first_release), (layout.ROOTFS_B, first_release), (layout.STATE, state)):
             _place(contents, disk, offset_of(partition))
 
 
@@ -80,17 +88,16 @@ def _write_esp(image: Path, script: BootScript) -> None:
             *("grub-mkstandalone", "--format=x86_64-efi", f"--output={program}", f"--modules={' '.join(_GRUB_MODULES)}"),
             *(f"--install-modules={' '.join(_GRUB_MODULES)}", "--locales=", "--fonts=", "--themes=", f"boot/grub/grub.cfg={starter}"),
         )
-        environment = Path(folder) / "grubenv"
-        run("grub-editenv", environment, "create")
-        for name, value in _ENVIRONMENTS[script].items():
-            run("grub-editenv", environment, "set", f"{name}={value}")
+        environment, committed = Path(folder) / "grubenv", Path(folder) / "committed"
+        environment.write_bytes(grubenv.encode(grubenv.Environment(_ENVIRONMENTS[script])))
+        committed.write_bytes(grubenv.encode(grubenv.Environment({"usbupdate_committed": "A"})))
         with image.open("wb") as file:
             file.truncate(layout.ESP.size)
         run("mkfs.fat", "-F", "32", "-i", _FAT_ID, "-n", "ESP", "--invariant", image)
         run("mmd", "-i", image, "::/EFI", "::/EFI/BOOT", "::/grub")
         run("mcopy", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI")
         run("mcopy", "-i", image, IMAGES / "grub" / f"{script}.cfg", "::/grub/grub.cfg")
-        run("mcopy", "-i", image, environment, "::/grub/grubenv")
+        run("mcopy", "-i", image, environment, committed, "::/grub/")
 
 
 def _write_state(image: Path) -> None:

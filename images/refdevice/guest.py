@@ -60,7 +60,7 @@ class Guest:
 
     def expect_boot(self, slot: str) -> None:
         """Wait until the boot loader starts a slot, by its boot name."""
-        self.expect(f"{_POWER_ON} {slot}")
+        self.transcript.expect(f"{_POWER_ON} {slot}", limit_s=BOOT_S, channel=CONSOLE)
 
     def expect_shell(self) -> None:
         """Wait until the shell of the boot that came last answers."""

@@ -88,5 +88,6 @@ MODULES: Final = (
     "usb/storage/usb-storage",
     "virtio",
     "watchdog/i6300esb",
+    "watchdog/watchdog",
 )
 """Of the kernel's drivers, those that this machine has; the gadget ones let a test build a hostile USB device inside it."""

@@ -24,6 +24,7 @@ IMAGES: Final = Path(__file__).resolve().parent.parent
 CHECKOUT: Final = IMAGES.parent
 _OVERLAY: Final = IMAGES / "overlay"
 _INITRAMFS: Final = IMAGES / "initramfs-tools"
+_MODPROBE: Final = IMAGES / "modprobe.d"
 _REQUIREMENTS: Final = IMAGES / "device-requirements.txt"
 _SITE: Final = "usr/lib/python3/dist-packages"
 _PYTHON_VERSION: Final = "3.11"
@@ -55,7 +56,7 @@ _FILE_SYSTEMS: Final = ("autofs", "exfat", "ext4", "fat", "jbd2", "mbcache", "nl
 def base() -> Path:
     """Return the tar file of the Debian system, built if the cache lacks it."""
     inputs = (layout.SUITE, layout.MIRROR, str(layout.PACKAGES), str(layout.MODULES), str(_EXCLUDED), str(_UNUSED), str(_FILE_SYSTEMS))
-    key = digest_of(*inputs, str(layout.EPOCH), _INITRAMFS)
+    key = digest_of(*inputs, str(layout.EPOCH), _INITRAMFS, _MODPROBE)
     return cached("debian.tar", key, _build_base)
 
 
@@ -71,7 +72,7 @@ def _build_base(target: Path) -> None:
         "--format=tar",
         f"--include={','.join(layout.PACKAGES)}",
         *rules,
-        f"--setup-hook=mkdir -p \"$1/etc\" && cp -R '{_INITRAMFS}' \"$1/etc/initramfs-tools\"",
+        f"--setup-hook=mkdir -p \"$1/etc\" && cp -R '{_INITRAMFS}' '{_MODPROBE}' \"$1/etc\"",
         f"--customize-hook=cd \"$1\" && rm -rf {' '.join(_UNUSED)}",
         layout.SUITE,
         target,
