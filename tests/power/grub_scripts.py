@@ -58,7 +58,7 @@ def usbupdate(disk: Disk, names: tuple[str, str] = NAMES) -> Start:
             if name in disk.loads:
                 return Start(name, saved, is_trial)
     for name in fallback:
-        if states[name] not in {"good", "trial", "bad"} and name in disk.loads:
+        if (name == committed or states[name] not in {"good", "trial", "bad"}) and name in disk.loads:
             return Start(name, saved)
     return Start(None, saved)
 

@@ -169,6 +169,14 @@ def test_a_file_that_is_no_block_starts_the_committed_slot(fresh: GrubMachine, c
     assert fresh.start_as_it_is().slot == "B"
 
 
+def test_where_both_slots_are_bad_the_one_that_is_not_being_written_starts(ours: GrubMachine) -> None:
+    # A person installs over the committed slot on a device that is stuck in the other one, and the power goes.
+    bad = block(environment(("bad", "0"), ("bad", "0"), "A B"))
+
+    assert ours.start(bad, block({"usbupdate_committed": "B"})).slot == "B"
+    assert ours.start(bad, EMPTY).slot is None
+
+
 def test_a_missing_second_file_is_no_harm(fresh: GrubMachine) -> None:
     fresh.put(1, "grub/committed", None)
     fresh.put(1, "grub/grubenv", block(environment(("good", "8"), ("trial", "3"), "B A")))
