@@ -1,15 +1,17 @@
-"""The agent on a board that starts by GRUB with RAUC's script: a real environment block, the script's rules, slots as files."""
+"""The agent on a board that starts by GRUB: a real environment block, the boot scripts' rules, slots as files."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from tests.office import Bench as Office, open_bench
+from tests.power import grub_scripts
+from tests.power.grub_scripts import Disk, Start
 from usbupdate.cli.joining import Silent
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Check, CheckResult, Event
@@ -17,16 +19,19 @@ from usbupdate.core.words import DeviceId, Slot
 from usbupdate.device.agent import Agent
 from usbupdate.device.bootloaders import grubenv
 from usbupdate.device.bootloaders.grub import GrubLoader
+from usbupdate.device.bootloaders.grubtries import COMMITTED_BLOCK, GrubTriesLoader
 from usbupdate.device.obligations import Rest
-from usbupdate.errors import DegradedError
+from usbupdate.errors import BootLoaderError, DegradedError
 from usbupdate.simulate import hardware
 from usbupdate.simulate.bench import Bench
 from usbupdate.simulate.setup import ROOTFS, Plan, create
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from usbupdate.core.record import DeviceRecord
+    from usbupdate.device.ports import BootLoader
 
 NAMES = {Slot.A: "A", Slot.B: "B"}
 
@@ -39,14 +44,14 @@ class FailingJudge:
 class GrubBoard:
     """A device whose boot loader's memory is a real environment block, and whose firmware is RAUC's boot script."""
 
+    new: ClassVar = {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "0", "B_TRY": "0"}
+
     def __init__(self, folder: Path, office: Office) -> None:
         root = office.office.path / "metadata" / "1.root.json"
         create(folder, Plan({ROOTFS: office.image(1)}, "acme,gw-100", root, DeviceId("gw-1"), (), "1.1", 1))
         self.folder = folder
         self.environment = folder / "grubenv"
-        self.environment.write_bytes(grubenv.encode(grubenv.Environment({})))
-        start = {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "0", "B_TRY": "0"}
-        grubenv.write(self.environment, grubenv.Environment(start))
+        self.environment.write_bytes(grubenv.encode(grubenv.Environment(self.new)))
 
     @property
     def variables(self) -> dict[str, str]:
@@ -59,26 +64,23 @@ class GrubBoard:
     def agent(self, *, is_unhealthy: bool = False) -> Agent:
         here = hardware.load(self.folder)
         machine = Bench(self.folder, lambda _: None, Silent()).machine(here, FailingJudge() if is_unhealthy else None)
-        return Agent(replace(machine, loader=GrubLoader(self.environment, NAMES, lambda: here.booted)), Silent())
+        return Agent(replace(machine, loader=self.loader(lambda: here.booted)), Silent())
+
+    def loader(self, booted: Callable[[], Slot]) -> BootLoader:
+        return GrubLoader(self.environment, NAMES, booted)
+
+    def script(self) -> Start:
+        return grub_scripts.rauc(Disk(self.variables))
 
     def firmware(self) -> Slot | None:
-        """Do what RAUC's boot script does, and start the slot that it chooses."""
-        before = grubenv.read(self.environment)
-        variables = dict(before.variables)
-        chosen = None
-        for name in variables["ORDER"].split():
-            is_choice = variables[f"{name}_OK"] == "1" and variables[f"{name}_TRY"] == "0"
-            variables[f"{name}_TRY"] = "1"
-            if is_choice:
-                chosen = Slot(name.lower())
-                break
-        else:
-            for name in ("A", "B"):
-                if variables[f"{name}_OK"] == "1":
-                    variables[f"{name}_TRY"] = "0"
-        grubenv.write(self.environment, before.changed(variables))
-        if chosen is not None:
-            hardware.save(self.folder, hardware.load(self.folder).rebooted(chosen))
+        """Do what the boot script does, and start the slot that it chooses."""
+        start = self.script()
+        if start.variables is not None:
+            grubenv.write(self.environment, grubenv.Environment(start.variables))
+        if start.slot is None:
+            return None
+        chosen = Slot(start.slot.lower())
+        hardware.save(self.folder, hardware.load(self.folder).rebooted(chosen))
         return chosen
 
     def start(self, *, is_unhealthy: bool = False) -> tuple[Rest, list[Event]]:
@@ -94,6 +96,30 @@ class GrubBoard:
     def holds(self, slot: Slot, image: Path) -> bool:
         held = (self.folder / f"slots/{slot}.img").read_bytes()
         return hashlib.sha256(held).digest() == hashlib.sha256(image.read_bytes()).digest()
+
+
+class OwnBoard(GrubBoard):
+    """The same with our boot script and its two blocks."""
+
+    new: ClassVar = {
+        "usbupdate_order": "A B",
+        "usbupdate_A_state": "good",
+        "usbupdate_A_left": "8",
+        "usbupdate_B_state": "bad",
+        "usbupdate_B_left": "0",
+    }
+
+    def loader(self, booted: Callable[[], Slot]) -> BootLoader:
+        return GrubTriesLoader(self.environment, NAMES, booted)
+
+    def script(self) -> Start:
+        second = self.environment.with_name(COMMITTED_BLOCK)
+        committed = grubenv.read(second).variables if second.exists() else None
+        try:
+            variables = self.variables
+        except BootLoaderError:
+            return grub_scripts.usbupdate(Disk(None, committed))
+        return grub_scripts.usbupdate(Disk(variables, committed))
 
 
 @pytest.fixture
@@ -156,3 +182,65 @@ def test_a_broken_environment_block_stops_offers_and_changes_nothing(board: Grub
         agent.take(office.stick(), Insertion.NEW)
     assert board.environment.read_bytes() == raw
     assert board.holds(Slot.A, office.image(1))
+
+
+@pytest.fixture
+def own(tmp_path: Path, office: Office) -> OwnBoard:
+    return OwnBoard(tmp_path / "board", office)
+
+
+def test_under_our_script_a_committed_release_outlives_seven_power_cuts_before_the_agent(own: OwnBoard, office: Office) -> None:
+    assert own.start() == (Rest.IDLE, [])
+    assert own.insert(office.stick()) is Rest.REBOOTING
+    assert own.firmware() is Slot.B
+    assert own.start() == (Rest.IDLE, [Event.COMMITTED])
+    assert [own.firmware() for _ in range(8)] == [Slot.B] * 8
+    assert own.start() == (Rest.IDLE, [])
+    assert own.variables["usbupdate_B_left"] == "8"
+    assert own.holds(Slot.B, office.image(2))
+
+
+def test_under_our_script_a_release_that_does_not_come_up_is_tried_three_times(own: OwnBoard, office: Office) -> None:
+    own.start()
+    own.insert(office.stick())
+    assert [own.firmware() for _ in range(4)] == [Slot.B, Slot.B, Slot.B, Slot.A]
+    assert own.start() == (Rest.IDLE, [Event.ROLLED_BACK])
+    assert own.variables["usbupdate_B_state"] == "bad"
+    assert [own.firmware() for _ in range(20)] == [Slot.A] * 20
+
+
+def test_under_our_script_a_trial_outlives_two_power_cuts(own: OwnBoard, office: Office) -> None:
+    own.start()
+    own.insert(office.stick())
+    assert [own.firmware() for _ in range(3)] == [Slot.B] * 3
+    assert own.start() == (Rest.IDLE, [Event.COMMITTED])
+
+
+@pytest.mark.parametrize("is_updated", [False, True])
+def test_under_our_script_a_lost_environment_starts_what_is_committed_and_takes_no_offers(
+    own: OwnBoard, office: Office, *, is_updated: bool
+) -> None:
+    own.start()
+    if is_updated:
+        own.insert(office.stick())
+        own.firmware()
+        own.start()
+    own.environment.write_bytes(b"\0" * 1024)
+    for _ in range(3):
+        assert own.firmware() is (Slot.B if is_updated else Slot.A)
+        agent = own.agent()
+        assert agent.start() is Rest.DEGRADED
+        with pytest.raises(DegradedError, match="takes no updates"):
+            agent.take(office.stick(), Insertion.NEW)
+
+
+def test_under_our_script_an_environment_lost_during_activation_ends_the_attempt(own: OwnBoard, office: Office) -> None:
+    own.start()
+    own.insert(office.stick())
+    own.environment.write_bytes(b"\0" * 1024)
+    assert own.firmware() is Slot.A
+    rest, events = own.start()
+    assert rest is Rest.DEGRADED
+    assert events == [Event.ROLLED_BACK]
+    assert own.firmware() is Slot.A
+    assert own.start() == (Rest.DEGRADED, [])

@@ -7,6 +7,7 @@ calls is one here: on a redundant environment a cut leaves all of a change or no
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ TRIES: Final = 3
 _ORDER: Final = "BOOT_ORDER"
 _HEXADECIMAL: Final = re.compile("(0[xX])?[0-9a-fA-F]{1,8}")
 _TIMEOUT_S: Final = 30.0
+_RUN: Final = Path("/run")
+"""Where the script lies for a moment: it is there before /tmp is, and the boot must be confirmed also where /tmp is broken."""
 _NO_DEFAULT: Final = ("-f", "/proc/none")
 """No default environment: where the real one cannot be read, the tools would answer from it, and write it back, in silence."""
 
@@ -112,7 +115,7 @@ class UbootLoader:
         if changes.items() <= variables.items():
             return
         try:
-            with tempfile.TemporaryDirectory(prefix="usbupdate-") as folder:
+            with tempfile.TemporaryDirectory(prefix="usbupdate-", dir=_RUN if os.access(_RUN, os.W_OK) else None) as folder:
                 script = Path(folder, "fw_setenv")
                 durable.save(script, "".join(f"{name}={value}\n" for name, value in changes.items()).encode())
                 self._run("fw_setenv", "-s", str(script))
