@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usbupdate.cli import boot as boot_path, joining
+from usbupdate.core.policy import Insertion
 from usbupdate.core.words import Slot
+from usbupdate.device.agent import Agent
 from usbupdate.device.bootloaders import simulated
 from usbupdate.device.confirm import confirm_without_state
 from usbupdate.device.lock import LOCK_FILE, locked, locked_after_waiting
@@ -152,6 +154,23 @@ def test_a_release_that_may_be_on_trial_is_not_confirmed_blindly(field: Field) -
     assert tries(rig, Slot.A) == before
     confirm_without_state(machine, error)
     assert tries(rig, Slot.A) == before + 1
+
+
+def test_the_person_hears_of_a_restart_before_the_system_ends_the_agent(field: Field) -> None:
+    order: list[str] = []
+
+    class Ear:
+        def announce(self, signal: Signal, why: str = "") -> None:
+            order.append(str(signal))
+
+        def reboot(self) -> None:
+            order.append("reboot")
+
+    machine = joining.machine_of(field.rig.bench.configuration(), "unattended")
+    agent = Agent(replace(machine, announcer=Ear(), rebooter=Ear()), joining.Silent())
+    agent.start()
+    agent.take(field.good, Insertion.NEW)
+    assert order == ["busy", "restarting", "reboot"]
 
 
 def test_a_release_that_waits_for_its_restart_is_asked_about_until_it_may(field: Field) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from usbupdate.core.receipt import Draft
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
+    from usbupdate.device.ports import Rebooter
 
 
 class Agent:
@@ -54,6 +55,7 @@ class Agent:
     def __init__(self, machine: Machine, progress: Advance) -> None:
         self._machine = machine
         self._progress = progress
+        self._said: Signal | None = None
         record = machine.store.load()
         ports = Ports(
             store=machine.store,
@@ -61,7 +63,7 @@ class Agent:
             ledger=machine.ledger,
             judge=machine.judge,
             reboot_gate=machine.reboot_gate,
-            rebooter=machine.rebooter,
+            rebooter=_AnnouncedRebooter(machine.rebooter, self._say),
             drafts=machine.drafts,
         )
         boot = lifecycle.Boot(machine.loader.booted(), machine.clock.boot_id())
@@ -92,7 +94,7 @@ class Agent:
     def announce(self) -> None:
         """Signal how things stand where no stick is in; a device at rest stays silent, for nobody has asked it anything."""
         if self.told or self.rest in {Rest.REBOOTING, Rest.WAITING}:
-            self._machine.announcer.announce(*self._answer(None))
+            self._say(*self._answer(None))
 
     def take(self, source: Path, insertion: Insertion) -> Rest:
         """Look at a stick and do what it is for; call `start` before.
@@ -109,7 +111,7 @@ class Agent:
             # It is looked at after the restart, which must not wait for it.
             self.announce()
             return self.rest
-        self._machine.announcer.announce(Signal.BUSY)
+        self._say(Signal.BUSY)
         with ExitStack() as stack:
             medium: Medium | None = None
             taking = Taking(self._machine, self.obligations, self._refusals, self._progress)
@@ -119,7 +121,7 @@ class Agent:
                 failure = None if prepared is None else taking.install(prepared, medium)
             except InputError as error:
                 # No stick at all, so no receipt; but the person must not be left with "busy, do not remove".
-                self._machine.announcer.announce(*self._answer(error))
+                self._say(*self._answer(error))
                 raise
             except UsbupdateError as error:
                 self._refused(error, taking, medium, insertion)
@@ -144,7 +146,7 @@ class Agent:
             self._refusals.record(error, taking.learned)
         except NotReadyError as problem:
             # The state partition is full or read-only: nothing can be remembered, and that is the answer.
-            self._machine.announcer.announce(Signal.REFUSED, f"{error} {problem} {problem.hint}")
+            self._say(Signal.REFUSED, f"{error} {problem} {problem.hint}")
             raise
         self._finish(medium, *self._answer(error))
 
@@ -154,7 +156,7 @@ class Agent:
             self.rest = self.obligations.settle()
         except NotReadyError as problem:
             why = "" if error is None else f"{error} "
-            self._machine.announcer.announce(Signal.FAILED, f"{why}{problem} {problem.hint}")
+            self._say(Signal.FAILED, f"{why}{problem} {problem.hint}")
             raise
 
     def activate(self) -> Rest:
@@ -217,6 +219,12 @@ class Agent:
         if not isinstance(self.obligations.record.state, Trial):
             raise NothingOnTrialError
 
+    def _say(self, signal: Signal, why: str = "") -> None:
+        """Give a signal; that of a restart once, for it was given before the restart was asked for."""
+        if signal is not Signal.RESTARTING or self._said is not Signal.RESTARTING:
+            self._machine.announcer.announce(signal, why)
+        self._said = signal
+
     def _finish(self, medium: Medium | None, signal: Signal, why: str) -> None:
         """Write the log, then signal: `done` comes when the outcome is on the stick, or says that it is not (ADR 0007)."""
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
@@ -225,7 +233,7 @@ class Agent:
             except (MediumError, ForeignStickError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
                 why = f"{why} {problem} {problem.hint}"
-        self._machine.announcer.announce(signal, why.strip())
+        self._say(signal, why.strip())
 
     def _answer(self, error: UsbupdateError | None) -> tuple[Signal, str]:
         """Return the signal that tells a person how things stand, and why.
@@ -258,3 +266,19 @@ class Agent:
                 blank, event=Event.LOG_EXPORT_CHANGED, problem=Problem(says, f"Writing the log to sticks is {says}.")
             )
             self.obligations.append(replace(record, exports_logs=not record.exports_logs), draft)
+
+
+class _AnnouncedRebooter:
+    """Says that the device restarts while somebody can still say it: the system ends us as soon as it is asked.
+
+    Implements `device.ports.Rebooter`.
+    """
+
+    def __init__(self, rebooter: Rebooter, say: Callable[[Signal], None]) -> None:
+        self._rebooter = rebooter
+        self._say = say
+
+    def reboot(self) -> None:
+        """Announce the restart and ask for it; see `device.ports.Rebooter`."""
+        self._say(Signal.RESTARTING)
+        self._rebooter.reboot()
