@@ -44,9 +44,9 @@ _ENVIRONMENTS: Final = {
 }
 
 
-def key_of(first_release: Path, script: BootScript) -> str:
-    """Return the digest of everything that the disk is made from."""
-    return digest_of(first_release.name, script, IMAGES / "grub", Path(__file__), Path(layout.__file__))
+def key_of(script: BootScript) -> str:
+    """Return the digest of everything that the disk is made from, besides the release in it."""
+    return digest_of(script, IMAGES / "grub", Path(__file__), Path(layout.__file__))
 
 
 def build(first_release: Path, script: BootScript, disk: Path) -> None:

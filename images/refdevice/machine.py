@@ -81,6 +81,7 @@ class Machine:
 
     def __init__(self, folder: Path, start: Start) -> None:
         self.folder = folder
+        self._start = start
         if not (folder / _VARIABLES_COPY).exists():
             shutil.copyfile(VARIABLES, folder / _VARIABLES_COPY)
         sockets = {name: listening(folder / name) for name in _CHANNELS}
@@ -112,7 +113,9 @@ class Machine:
         self.cut_power()
 
     def run(self) -> None:
-        """Let it run."""
+        """Let it run; a saved memory is read first."""
+        if self._start.saved is not None:
+            self._await_migration("migrate-incoming", f"exec:cat '{self._start.saved.resolve()}'")
         self.qmp.ask("cont")
 
     def plug(self, stick: Stick, name: str = "stick") -> None:
@@ -130,14 +133,15 @@ class Machine:
     def save(self, target: Path) -> None:
         """Write the machine's whole memory into a file, and leave it stopped."""
         self.qmp.ask("stop")
-        self.qmp.ask("migrate", uri=f"exec:cat >'{target}'")
-        while True:
-            answer = self.qmp.ask("query-migrate")
-            status = answer.get("status") if isinstance(answer, dict) else None
-            if status == "completed":
-                return
-            if status in {"failed", "cancelled"}:
-                raise QmpError(f"the machine could not be saved: {status}")
+        self._await_migration("migrate", f"exec:cat >'{target.resolve()}'")
+
+    def _await_migration(self, command: str, uri: str) -> None:
+        capability: Json = {"capability": "events", "state": True}
+        self.qmp.ask("migrate-set-capabilities", capabilities=[capability])
+        self.qmp.ask(command, uri=uri)
+        while (status := self.qmp.wait_for("MIGRATION").get("status")) != "completed":
+            if status == "failed":
+                raise QmpError("the machine's memory could not be moved")
 
     def end(self) -> None:
         """Switch it off so that QEMU finishes its own files; for the device this is a power cut all the same."""
@@ -210,7 +214,7 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
     if start.terminal:
         options += ["-mon", f"chardev={CONSOLE},mode=readline"]
     if start.saved is not None:
-        options += ["-incoming", f"exec:cat '{start.saved}'"]
+        options += ["-incoming", "defer"]
     return ["qemu-system-x86_64", *options]
 
 

@@ -8,6 +8,7 @@ Source: QEMU, docs/interop/qmp-spec.
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from refdevice.channels import connected
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from usbupdate.core.strictjson import Json
 
 _ANSWER_S: Final = 120.0
+_EVENTS_KEPT: Final = 256
 
 
 class QmpError(Exception):
@@ -38,6 +40,7 @@ class Qmp:
             raise QmpError(f"no machine is running in {path.parent}") from error
         self._socket.settimeout(_ANSWER_S)
         self._lines = self._socket.makefile("rb")
+        self._events: deque[dict[str, Json]] = deque(maxlen=_EVENTS_KEPT)
         self._receive()
         self.ask("qmp_capabilities")
 
@@ -55,7 +58,7 @@ class Qmp:
         self._socket.close()
 
     def ask(self, command: str, **arguments: Json) -> Json:
-        """Run a command and return what it returns; events that come before the answer are passed over.
+        """Run a command and return what it returns; events that come before the answer are kept for `wait_for`.
 
         Raises:
             QmpError: QEMU refused it, or ended.
@@ -68,19 +71,19 @@ class Qmp:
                 raise QmpError(f"{command}: {error['desc'] if isinstance(error, dict) else error}")
             if "return" in message:
                 return message["return"]
+            self._events.append(message)
 
-    def wait_for(self, event: str, device: str | None = None) -> None:
-        """Wait until an event comes, for one device if it is named.
+    def wait_for(self, event: str, device: str | None = None) -> dict[str, Json]:
+        """Wait until an event comes, for one device if it is named, and return what it says.
 
         Raises:
             QmpError: it did not come in time, or QEMU ended.
         """
         while True:
-            message = self._receive()
-            data = message.get("data")
-            about = data.get("device") if isinstance(data, dict) else None
-            if message.get("event") == event and device in {None, about}:
-                return
+            message = self._events.popleft() if self._events else self._receive()
+            data = message.get("data", {})
+            if message.get("event") == event and isinstance(data, dict) and device in {None, data.get("device")}:
+                return data
 
     def _send(self, command: str, arguments: dict[str, Json]) -> None:
         line = json.dumps({"execute": command, "arguments": arguments})

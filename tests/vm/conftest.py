@@ -1,0 +1,83 @@
+"""Devices for the scenarios: real kernels, started for each test and switched off after it. A failed one leaves its log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from refdevice.cache import cache_folder
+from refdevice.commands import BuildError
+from refdevice.guest import Guest
+from refdevice.machine import Start
+
+from tests.vm import testbed
+
+StartDevice = Callable[..., Guest]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/vm/" in str(item.path):
+            item.add_marker(pytest.mark.vm)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def start_device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartDevice]:
+    """Starts a device in the test's folder, from rest or cold; `start_device(...)` may be called again for another one."""
+    guests: list[Guest] = []
+
+    def start(name: str = "device", **how: object) -> Guest:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        guest = Guest(folder, Start(**how))  # type: ignore[arg-type]
+        guests.append(guest)
+        return guest
+
+    yield start
+    for guest in guests:
+        guest.machine.cut_power()
+        guest.transcript.close()
+    if request.node.stash.get(_FAILED, True):
+        keep_logs(request.node.name, guests)
+
+
+def keep_logs(name: str, guests: list[Guest]) -> None:
+    folder = cache_folder() / "failed" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, guest in enumerate(guests):
+        guest.transcript.keep(folder / f"{number}.log")
+
+
+@pytest.fixture
+def at_rest(start_device: StartDevice, tmp_path: Path) -> Guest:
+    """A device that has just come to rest; it runs."""
+    resting = testbed.resting_device()
+    guest = start_device(disk=testbed.overlay(resting.disk, tmp_path / "disk.qcow2"), saved=resting.memory)
+    guest.machine.run()
+    return guest
+
+
+@pytest.fixture
+def switched_off(tmp_path: Path) -> testbed.Disk:
+    """The disk of a device that was at rest when its power was cut."""
+    return testbed.overlay(testbed.resting_device().disk, tmp_path / "disk.qcow2")
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Path:
+    """A stick with the next release."""
+    return testbed.stick_image(tmp_path / "stick.img", testbed.next_release())
