@@ -105,6 +105,18 @@ def test_a_stick_that_is_pulled_while_it_waits_leaves_the_word_of_the_other(fiel
     assert field.rig.events() == ["provisioned"]
 
 
+def test_a_stick_that_is_pulled_while_it_waits_does_not_stay_busy_for_ever(field: Field) -> None:
+    stick = field.good.rename(field.folder / "pulled-soon")
+    with locked(field.rig.folder):
+        service = command(field.rig, "insert", str(stick))
+        assert service.stdout is not None
+        assert service.stdout.readline().startswith("busy")
+        stick.rename(field.good)
+    service.communicate(timeout=60)
+    assert sentence(field.rig) == "refused, nothing changed: The stick was removed before its turn. Put it in again."
+    assert field.rig.events() == ["provisioned"]
+
+
 def test_nobody_is_told_of_a_wait_that_there_is_not(tmp_path: Path) -> None:
     told: list[str] = []
     with locked_after_waiting(tmp_path, lambda: told.append("waiting")):

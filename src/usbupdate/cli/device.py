@@ -7,7 +7,7 @@ import pwd
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -28,6 +28,8 @@ from usbupdate.device.provision import Request, provision as make_device, runnin
 from usbupdate.device.replug import take_each_plugging
 from usbupdate.device.signals import Signal
 from usbupdate.errors import DeviceUnfitError, UsbupdateError
+
+_COMES_FIRST: Final = "Another stick, or a release on trial, comes first."
 
 app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)
 
@@ -142,14 +144,17 @@ def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> Re
 
     def wait() -> None:
         waited.append(source)
-        announcer_of(config).announce(Signal.BUSY, "Another stick, or a release on trial, comes first.")
+        announcer_of(config).announce(Signal.BUSY, _COMES_FIRST)
 
     tell = Notifier.of_environment().status
     with InstallProgress(tell) as progress, agent_of(config, operator, progress, wait) as agent:
         agent.start()
         if waited and not source.exists():
-            # Pulled while it waited. Nobody holds it any more, and what was said about the other one still stands.
+            # Pulled while it waited. What was said of the other one since then stands; but "busy" would stand for ever.
             agent.announce()
+            announcer = announcer_of(config)
+            if announcer.shows(Signal.BUSY, _COMES_FIRST):
+                announcer.announce(Signal.REFUSED, "The stick was removed before its turn. Put it in again.")
             return agent.rest
         return agent.take(source, insertion)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from usbupdate.device.configuration import Configuration
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
-    from usbupdate.device.signals import Announcer
+    from usbupdate.device.signals import DeviceAnnouncer
 
 
 class Silent:
@@ -75,7 +75,7 @@ def agent_of(
         yield awaken(machine_of(configuration, operator), progress or Silent())
 
 
-def announcer_of(configuration_path: Path) -> Announcer:
+def announcer_of(configuration_path: Path) -> DeviceAnnouncer:
     """Return what gives a device's signals, also for one who does not hold its lock."""
     configuration = load_configuration(configuration_path)
     if configuration.bootloader.type is BootLoaderType.SIMULATED:

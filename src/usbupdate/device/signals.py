@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core.plaintext import one_line
 from usbupdate.device import process
 from usbupdate.device.notify import Notifier
@@ -29,6 +29,7 @@ STATUS_FILE: Final = Path("/run/usbupdate/status.json")
 LEDS: Final = Path("/sys/class/leds")
 TEXT_MAX: Final = 600
 _COMMAND_S: Final = 5.0
+_STATUS_MAX: Final = 64 << 10
 _NOBODY: Final = Notifier(None)
 
 
@@ -88,6 +89,11 @@ class Announcer(Protocol):
         """Give a signal by every way there is; never raises."""
 
 
+def _status(signal: Signal, sentence: str) -> bytes:
+    status = {"signal": str(signal), "words": signal.words, "sentence": sentence}
+    return json.dumps(status).encode("ascii") + b"\n"
+
+
 def _shine(led: Path, brightness: bytes) -> None:
     durable.overwrite(led / "trigger", b"none\n")
     durable.overwrite(led / "brightness", brightness)
@@ -132,10 +138,16 @@ class DeviceAnnouncer:
         with contextlib.suppress(OSError):
             self._run_command(signal)
 
+    def shows(self, signal: Signal, why: str = "") -> bool:
+        """Tell whether this is the signal that was given last, by whomever."""
+        try:
+            return plainfile.read(self._status_file, _STATUS_MAX) == _status(signal, signal.sentence(why))
+        except OSError:
+            return False
+
     def _save_status(self, signal: Signal, sentence: str) -> None:
         durable.make_directory(self._status_file.parent)
-        status = {"signal": str(signal), "words": signal.words, "sentence": sentence}
-        durable.save(self._status_file, json.dumps(status).encode("ascii") + b"\n")
+        durable.save(self._status_file, _status(signal, sentence))
 
     def _light(self, light: _Light) -> None:
         if self._configuration.led is None:
