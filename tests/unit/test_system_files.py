@@ -132,6 +132,11 @@ def test_a_state_partition_that_is_missing_keeps_no_agent_from_saying_so(name: s
     assert "var-lib-usbupdate.mount" in settings(name)["Unit.After"][0]
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_boot_loaders_environment_is_mounted_first(name: str) -> None:
+    assert "boot.mount boot-efi.mount efi.mount" in settings(name)["Unit.After"]
+
+
 def test_sticks_come_after_the_confirmation_of_the_boot() -> None:
     assert BOOT in settings(INSERT)["Unit.After"]
 
