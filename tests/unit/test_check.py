@@ -94,7 +94,7 @@ def surroundings(tmp_path: Path) -> Surroundings:
     """Return a system into which our rule and our units were installed and enabled."""
     (tmp_path / "cmdline").write_text("root=PARTUUID=1-02 usbupdate.slot=A panic=10\n")
     units = tmp_path / "units"
-    for wants in ("multi-user.target.wants", "sysinit.target.wants"):
+    for wants in ("multi-user.target.wants", "sysinit.target.wants", "timers.target.wants"):
         (units / wants).mkdir(parents=True)
     for unit in (TOP / "systemd").glob("usbupdate*"):
         (units / unit.name).write_bytes(unit.read_bytes())
@@ -112,6 +112,7 @@ def surroundings(tmp_path: Path) -> Surroundings:
     (tmp_path / "rules" / "90-usbupdate.rules").write_bytes((TOP / "udev-rules/90-usbupdate.rules").read_bytes())
     (units / "multi-user.target.wants" / "usbupdate-boot.service").symlink_to("../usbupdate-boot.service")
     (units / "sysinit.target.wants" / "usbupdate-deadman.timer").symlink_to("../usbupdate-deadman.timer")
+    (units / "timers.target.wants" / "usbupdate-reboot.timer").symlink_to("../usbupdate-reboot.timer")
     return Surroundings(
         command_line=tmp_path / "cmdline",
         rule_folders=(tmp_path / "etc", tmp_path / "rules"),
@@ -203,6 +204,13 @@ def test_a_masked_rule_or_unit_is_not_there(tmp_path: Path, surroundings: Surrou
     findings = around(surroundings)
     assert findings["udev rule"].is_missing
     assert "usbupdate@.service, usbupdate-boot.service." in findings["units"].text
+
+
+def test_gates_that_nobody_asks_again_are_advised_against(tmp_path: Path, surroundings: Surroundings) -> None:
+    (tmp_path / "units" / "timers.target.wants" / "usbupdate-reboot.timer").unlink()
+    finding = around(surroundings)["gates asked again"]
+    assert not finding.ok
+    assert not finding.is_missing
 
 
 def test_a_command_that_does_not_start_is_found(tmp_path: Path, surroundings: Surroundings) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.device import process
 from usbupdate.device.blockdevices import BlockDevices
+from usbupdate.device.configuration import RebootPolicy
 from usbupdate.device.findings import Look, Weight, Wrong
 from usbupdate.device.signals import LEDS
 
@@ -34,6 +35,7 @@ UNITS: Final = (
     "usbupdate-deadman.timer",
 )
 ENABLED: Final = ("multi-user.target.wants/usbupdate-boot.service", "sysinit.target.wants/usbupdate-deadman.timer")
+GATED: Final = "timers.target.wants/usbupdate-reboot.timer"
 EMERGENCY: Final = "emergency.target.d/usbupdate.conf"
 LIBRARIES: Final = ("cryptography", "securesystemslib", "tuf", "typer", "zstandard")
 KERNEL_MIN: Final = (5, 10)
@@ -94,6 +96,8 @@ def looks_at_system(configuration: Configuration, surroundings: Surroundings) ->
         yield Look("units", partial(_installed, units, UNITS))
         yield Look("units enabled", partial(_installed, units, ENABLED))
         yield Look("emergency", partial(_installed, units, (EMERGENCY,)), Weight.SHOULD)
+        if configuration.reboot is RebootPolicy.GATED:
+            yield Look("gates asked again", partial(_installed, units, (GATED,)), Weight.SHOULD)
         yield Look("command", lambda: _command(surroundings.command))
     else:
         yield Look("monitor", lambda: _monitor(surroundings.udev))
