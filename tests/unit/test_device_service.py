@@ -14,6 +14,7 @@ import pytest
 
 from usbupdate.cli import boot as boot_path, joining
 from usbupdate.core.policy import Insertion
+from usbupdate.core.receipt import Event
 from usbupdate.core.words import Slot
 from usbupdate.device.agent import Agent
 from usbupdate.device.bootloaders import simulated
@@ -208,3 +209,28 @@ def test_a_release_that_waits_for_its_restart_is_asked_about_until_it_may(field:
     nothing = command(rig, "activate", "--if-allowed")
     assert nothing.communicate(timeout=60) == ("", "")
     assert nothing.returncode == 0
+
+
+def test_what_became_of_a_release_is_not_done_before_it_is_on_the_stick_that_is_in(field: Field) -> None:
+    rig = field.rig
+    rig.insert(field.good)
+    said: list[Signal] = []
+
+    class Ear:
+        def announce(self, signal: Signal, why: str = "") -> None:
+            said.append(signal)
+
+    power_cycle(rig)
+    machine = replace(joining.machine_of(rig.bench.configuration(), "unattended"), announcer=Ear(), has_stick=lambda: True)
+    agent = Agent(machine, joining.Silent())
+    agent.start()
+    agent.announce()
+    assert ([draft.event for draft in agent.told], said) == ([Event.COMMITTED], [])
+
+
+def test_what_became_of_a_release_is_said_where_the_stick_was_pulled_before(field: Field) -> None:
+    rig = field.rig
+    rig.insert(field.good)
+    power_cycle(rig)
+    boot_path.boot(config(rig))
+    assert sentence(rig).startswith("done")

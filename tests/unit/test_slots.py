@@ -78,6 +78,16 @@ def test_a_slot_behind_usb_is_unusable_unless_the_board_states_it(board: Board) 
     assert slots_b(board, "/dev/sda1", usb_allowed=True).device(Slot.B, ROOTFS).number == Number(8, 1)
 
 
+def test_a_stick_is_told_from_the_disk_that_runs_and_from_an_empty_reader(board: Board, tmp_path: Path) -> None:
+    assert board.devices.has_stick()
+
+    without = Board(tmp_path / "without")
+    without.partition("sda1", "8:1", on=without.disk("sda", "8:0", bus=USB))
+    without.mount("8:1", "/", source="/dev/root")
+    (without.disk("sdb", "8:16", bus=USB) / "size").write_text("0\n")
+    assert not without.devices.has_stick()
+
+
 def test_a_mapping_onto_a_stick_is_behind_usb_too(board: Board) -> None:
     board.mapping("dm-0", "254:0", on=board.sysfs / "devices" / USB / "block" / "sda" / "sda1")
     board.link("mapper/slot-b", "dm-0")

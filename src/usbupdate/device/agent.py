@@ -92,8 +92,13 @@ class Agent:
         return self.rest
 
     def announce(self) -> None:
-        """Signal how things stand where no stick is in; a device at rest stays silent, for nobody has asked it anything."""
-        if self.told or self.rest in {Rest.REBOOTING, Rest.WAITING}:
+        """Signal how things stand where no stick was looked at; a device at rest stays silent, for nobody asked it anything.
+
+        What became of a release is not said while a stick is in: that stick's turn comes, and "done" has to mean that the
+        outcome is on it (design, section 5).
+        """
+        is_told = bool(self.told) and not self._machine.has_stick()
+        if is_told or self.rest in {Rest.REBOOTING, Rest.WAITING}:
             self._say(*self._answer(None))
 
     def take(self, source: Path, insertion: Insertion) -> Rest:

@@ -122,6 +122,15 @@ class BlockDevices:
             for part in self._directory(disk).relative_to(self._real()).parts
         )
 
+    def has_stick(self) -> bool:
+        """Tell whether a disk with something in it is attached by USB besides the one that the system runs from."""
+        root = self.root()
+        own = frozenset() if root is None else self.disks(root)
+        return any(
+            self.is_behind_usb(number) and not self.disks(number) & own and self._integer(number, "size") > 0
+            for number, _ in self._all()
+        )
+
     def _in_devfs(self, configured: str) -> Path:
         path = Path(configured)
         if not path.is_absolute() or ".." in path.parts or not path.is_relative_to("/dev"):

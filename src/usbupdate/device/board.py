@@ -62,6 +62,7 @@ def join(configuration: Configuration, console: Callable[[str], None], operator:
         reboot_gate=ConfiguredGate(configuration),
         rebooter=SystemRebooter(),
         announcer=board_announcer(configuration, console),
+        has_stick=BlockDevices().has_stick,
         may_be_on_trial=_is_tried(),
     )
 

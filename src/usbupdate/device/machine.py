@@ -17,7 +17,7 @@ from usbupdate.device.ledger import Ledger
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Manifest
@@ -40,9 +40,13 @@ LEDGER_FOLDER: Final = "ledger"
 _NOT_FOR_DEVICES: Final = frozenset({LOGS[-1], READ_ME[-1]})
 
 
+def _nobody_knows() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One device and all its parts."""
+    """One device and all its parts; `has_stick` tells whether a stick is in that will be taken care of after this."""
 
     configuration: Configuration
     store: StateStore
@@ -55,6 +59,7 @@ class Machine:
     reboot_gate: RebootGate
     rebooter: Rebooter
     announcer: Announcer
+    has_stick: Callable[[], bool] = _nobody_knows
     may_be_on_trial: bool = False
     """Whether the boot loader says that it is trying this slot, which counts where the device's own memory is gone."""
 
