@@ -1,4 +1,4 @@
-"""Where built images wait for their next use: outside the checkout, each named by a digest of everything that it was made from."""
+"""Where built images wait for their next use: outside the checkout, each named by a digest of all that it was made from."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _DIGEST_LENGTH: Final = 16
 def cache_folder() -> Path:
     """Return the folder of the cache: `USBUPDATE_CACHE`, or `usbupdate` in the user's own cache folder."""
     configured = os.environ.get("USBUPDATE_CACHE")
-    base = Path(configured) if configured else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "usbupdate"
+    usual = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    base = Path(configured) if configured else usual / "usbupdate"
     base.mkdir(parents=True, exist_ok=True)
     return base
 
 
 def digest_of(*inputs: bytes | str | Path) -> str:
-    """Return a digest of texts, bytes, files and folders, in this order; of a folder's files their names, modes and contents."""
+    """Return a digest of texts, bytes, files and folders, in this order; of a folder, its files by name, mode and contents."""
     digest = hashlib.sha256()
     for each in inputs:
         parts = _parts(each) if isinstance(each, Path) else [each.encode() if isinstance(each, str) else each]

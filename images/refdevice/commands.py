@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.device import process
-
 from refdevice.layout import EPOCH
+from usbupdate.device import process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

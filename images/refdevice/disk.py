@@ -25,6 +25,12 @@ _GRUB_MODULES: Final = (
 )
 _STATE_UUID: Final = "75736275-7064-4174-8500-0000000000aa"
 _FAT_ID: Final = "75736275"
+_STARTER: Final = """\
+regexp --set=1:esp "^\\\\(([^)]*)\\\\)" "$cmdpath"
+set root="$esp"
+configfile ($esp)/grub/grub.cfg
+"""
+"""Looks on the partition that GRUB was started from, so that no other disk can lend its script."""
 
 
 class BootScript(StrEnum):
@@ -37,8 +43,10 @@ class BootScript(StrEnum):
 _ENVIRONMENTS: Final = {
     BootScript.USBUPDATE: {
         "usbupdate_order": "A B",
-        **{"usbupdate_A_state": "good", "usbupdate_A_left": "8"},
-        **{"usbupdate_B_state": "bad", "usbupdate_B_left": "0"},
+        "usbupdate_A_state": "good",
+        "usbupdate_A_left": "8",
+        "usbupdate_B_state": "bad",
+        "usbupdate_B_left": "0",
     },
     BootScript.RAUC: {"ORDER": "A B", "A_OK": "1", "A_TRY": "0", "B_OK": "0", "B_TRY": "0"},
 }
@@ -59,8 +67,10 @@ def build(first_release: Path, script: BootScript, disk: Path) -> None:
         esp, state = Path(folder) / "esp", Path(folder) / "state"
         _write_esp(esp, script)
         _write_state(state)
-        for partition, contents in ((layout.ESP, esp), (layout.ROOTFS_A, first_release), (layout.ROOTFS_B, first_release), (layout.STATE, state)):
-            _place(contents, disk, offset_of(partition))
+        _place(esp, disk, offset_of(layout.ESP))
+        _place(first_release, disk, offset_of(layout.ROOTFS_A))
+        _place(first_release, disk, offset_of(layout.ROOTFS_B))
+        _place(state, disk, offset_of(layout.STATE))
 
 
 def offset_of(wanted: layout.DiskPartition) -> int:
@@ -82,11 +92,11 @@ def _partition(disk: Path) -> None:
 def _write_esp(image: Path, script: BootScript) -> None:
     with tempfile.TemporaryDirectory() as folder:
         starter, program = Path(folder) / "start.cfg", Path(folder) / "bootx64.efi"
-        # The partition that GRUB was started from, so that no other disk can lend its script.
-        starter.write_text('regexp --set=1:esp "^\\\\(([^)]*)\\\\)" "$cmdpath"\nset root="$esp"\nconfigfile ($esp)/grub/grub.cfg\n')
+        starter.write_text(_STARTER)
         run(
             *("grub-mkstandalone", "--format=x86_64-efi", f"--output={program}", f"--modules={' '.join(_GRUB_MODULES)}"),
-            *(f"--install-modules={' '.join(_GRUB_MODULES)}", "--locales=", "--fonts=", "--themes=", f"boot/grub/grub.cfg={starter}"),
+            *(f"--install-modules={' '.join(_GRUB_MODULES)}", "--locales=", "--fonts=", "--themes="),
+            f"boot/grub/grub.cfg={starter}",
         )
         environment, committed = Path(folder) / "grubenv", Path(folder) / "committed"
         environment.write_bytes(grubenv.encode(grubenv.Environment(_ENVIRONMENTS[script])))
@@ -114,5 +124,3 @@ def _place(contents: Path, disk: Path, offset: int) -> None:
 def copy_sparse(source: Path, target: Path) -> None:
     """Copy a disk without its holes."""
     run("cp", "--sparse=always", "--reflink=auto", source, target)
-
-

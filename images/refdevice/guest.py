@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from typing import TYPE_CHECKING, Final, Self
 
 from refdevice.channels import connected
@@ -12,11 +11,11 @@ from refdevice.machine import CONSOLE, JOURNAL, SHELL, Machine
 from refdevice.transcript import Transcript
 
 if TYPE_CHECKING:
+    import re
     from pathlib import Path
 
-    from usbupdate.core.strictjson import Json
-
     from refdevice.machine import Start
+    from usbupdate.core.strictjson import Json
 
 BOOT_S: Final = 240.0
 """A boot under emulation takes about 20 seconds on a machine that does nothing else."""

@@ -1,7 +1,7 @@
 """The reference device as a machine: QEMU by plain emulation, with a disk, a watchdog and USB ports, and no network at all.
 
-A running machine's sockets stand in its folder: `qmp` (control), `shell` (a root shell), `console` and `journal` (what it says, also
-kept in `console.log` and `journal.log`).
+A running machine's sockets stand in its folder: `qmp` (control), `shell` (a root shell), `console` and `journal` (what it says,
+also kept in `console.log` and `journal.log`).
 """
 
 from __future__ import annotations
@@ -163,13 +163,15 @@ class Machine:
         self._process.wait(_END_S)
         self.qmp.close()
 
+
 def plug(qmp: Qmp, stick: Stick, name: str) -> None:
     """Plug a stick into the machine behind a connection; see `Machine.plug`."""
     image: dict[str, Json] = {"driver": "file", "filename": str(stick.image.resolve())}
     if stick.broken_sectors:
         errors: list[Json] = [{"event": "read_aio", "sector": sector, "errno": 5} for sector in stick.broken_sectors]
         image = {"driver": "blkdebug", "image": image, "inject-error": errors}
-    qmp.ask("blockdev-add", **{"node-name": f"{name}-medium", "driver": "raw", "read-only": stick.read_only, "file": image})
+    medium: dict[str, Json] = {"node-name": f"{name}-medium", "driver": "raw", "read-only": stick.read_only, "file": image}
+    qmp.ask("blockdev-add", **medium)
     try:
         qmp.ask(
             "device_add",
@@ -203,7 +205,8 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
         *("-accel", "tcg,thread=multi", "-machine", "q35", "-smp", "2", "-m", _MEMORY),
         *("-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-S"),
         *("-rtc", f"base={start.clock},clock=vm"),
-        *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}", "-drive", f"if=pflash,format=raw,file={_VARIABLES_COPY}"),
+        *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}"),
+        *("-drive", f"if=pflash,format=raw,file={_VARIABLES_COPY}"),
         *_disk_options(start.disk),
         *("-device", "virtio-blk-pci,drive=disk,bootindex=0", "-device", "virtio-rng-pci"),
         *("-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset"),

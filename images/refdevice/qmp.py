@@ -1,6 +1,7 @@
 """QEMU's control protocol (QMP): one JSON object a line, commands answered in order, events in between.
 
-No library for it is packaged for Debian or kept up on PyPI for QEMU 7; what is needed here is one socket and four message kinds.
+No library for it is packaged for Debian or kept up on PyPI for QEMU 7; what is needed here is one socket and four kinds of
+messages.
 
 Source: QEMU, docs/interop/qmp-spec.
 """

@@ -55,9 +55,8 @@ class Release:
 def key_of(release: Release) -> str:
     """Return the digest of everything that the release's image is made from."""
     system = release.system or rootfs.system()
-    return digest_of(
-        system.name, release.version, str(release.sequence), release.root, str(release.fault), str(release.settings), Path(__file__)
-    )
+    said = f"{release.version}\n{release.sequence}\n{release.fault}\n{release.settings}"
+    return digest_of(system.name, said, release.root, Path(__file__))
 
 
 def build(release: Release, image: Path) -> None:
@@ -79,7 +78,8 @@ def write_ext4(root: Path, image: Path, size: int, uuid: str, *features: str) ->
     with image.open("wb") as file:
         file.truncate(size)
     # A time later than the images' own would otherwise tell when the tree was unpacked.
-    run("find", root, "-newermt", f"@{layout.EPOCH}", "-exec", "touch", "--no-dereference", f"--date=@{layout.EPOCH}", "{}", "+")
+    touch = ("touch", "--no-dereference", f"--date=@{layout.EPOCH}")
+    run("find", root, "-newermt", f"@{layout.EPOCH}", "-exec", *touch, "{}", "+")
     # With all tables written at once: what is not used is zero, and costs a bundle nothing.
     options = f"hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     run("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-b", "4096", "-U", uuid, *features, "-E", options, "-d", root, image)

@@ -1,4 +1,4 @@
-"""The root file system: Debian's packages, then the product's wheel with what it needs, its units, and this machine's own files.
+"""The root file system: Debian's packages, the product's wheel with what it needs, its units, and this machine's own files.
 
 Two layers, each kept as a tar file: the packages take minutes and change seldom, the product takes seconds and changes often.
 """
@@ -55,8 +55,8 @@ _FILE_SYSTEMS: Final = ("autofs", "exfat", "ext4", "fat", "jbd2", "mbcache", "nl
 
 def base() -> Path:
     """Return the tar file of the Debian system, built if the cache lacks it."""
-    inputs = (layout.SUITE, layout.MIRROR, str(layout.PACKAGES), str(layout.MODULES), str(_EXCLUDED), str(_UNUSED), str(_FILE_SYSTEMS))
-    key = digest_of(*inputs, str(layout.EPOCH), _INITRAMFS, _MODPROBE)
+    source = f"{layout.SUITE} {layout.MIRROR} {layout.EPOCH}"
+    key = digest_of(source, str((layout.PACKAGES, layout.MODULES, _EXCLUDED, _UNUSED, _FILE_SYSTEMS)), _INITRAMFS, _MODPROBE)
     return cached("debian.tar", key, _build_base)
 
 
@@ -73,7 +73,7 @@ def _build_base(target: Path) -> None:
         f"--include={','.join(layout.PACKAGES)}",
         *rules,
         f"--setup-hook=mkdir -p \"$1/etc\" && cp -R '{_INITRAMFS}' '{_MODPROBE}' \"$1/etc\"",
-        f"--customize-hook=cd \"$1\" && rm -rf {' '.join(_UNUSED)}",
+        f'--customize-hook=cd "$1" && rm -rf {" ".join(_UNUSED)}',
         layout.SUITE,
         target,
         layout.MIRROR,
@@ -159,7 +159,7 @@ def _prepare_for_read_only(root: Path) -> None:
 
 
 def _compile(root: Path) -> None:
-    """Compile all Python at build time, by the device's own interpreter: a read-only root can keep nothing that is made later."""
+    """Compile all Python by the device's own interpreter: a read-only root can keep nothing that is made later."""
     libraries = root / "usr/lib/x86_64-linux-gnu"
     run(
         *(root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", "--library-path", libraries),
@@ -181,7 +181,8 @@ def pack(root: Path, target: Path) -> None:
     """Write a tree into a tar file; the same tree gives the same bytes."""
     run(
         *("tar", "--create", f"--file={target}", f"--directory={root}", "--numeric-owner", "--sort=name"),
-        *(f"--mtime=@{layout.EPOCH}", "--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime", "."),
+        *(f"--mtime=@{layout.EPOCH}", "--format=posix", "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"),
+        ".",
     )
 
 

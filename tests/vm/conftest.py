@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from refdevice.cache import cache_folder
-from refdevice.commands import BuildError
-from refdevice.guest import Guest
-from refdevice.machine import Start
 
+from refdevice.cache import cache_folder
+from refdevice.guest import Guest
+from refdevice.machine import Disk, Start
 from tests.vm import testbed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 StartDevice = Callable[..., Guest]
 
@@ -24,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call":
         item.stash[_FAILED] = report.failed
@@ -72,7 +74,7 @@ def at_rest(start_device: StartDevice, tmp_path: Path) -> Guest:
 
 
 @pytest.fixture
-def switched_off(tmp_path: Path) -> testbed.Disk:
+def switched_off(tmp_path: Path) -> Disk:
     """The disk of a device that was at rest when its power was cut."""
     return testbed.overlay(testbed.resting_device().disk, tmp_path / "disk.qcow2")
 

@@ -1,4 +1,4 @@
-"""What the scenarios start from, built once and cached: an office, sticks with its releases, and a device that has just come to rest."""
+"""What the scenarios start from, built once and cached: an office, sticks with its releases, and a device at rest."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from refdevice import disk, release
+from refdevice import disk, release, rootfs
 from refdevice.cache import cached, digest_of
 from refdevice.disk import BootScript
 from refdevice.guest import Guest
@@ -18,9 +18,6 @@ from refdevice.machine import Disk, Start
 from refdevice.release import Fault, Release
 from refdevice.stickimage import FileSystem, make_stick
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 MIB: Final = 1 << 20
 STICK_SIZE: Final = 512 * MIB
 _IDLE: Final = "The device reference-1 is ready"
@@ -28,7 +25,11 @@ _IDLE: Final = "The device reference-1 is ready"
 
 def office() -> Path:
     """Return an office with keys and a root of trust, and nothing released yet."""
-    return cached("office", digest_of("1"), lambda target: usbupdate("repo", "init", target))
+    return cached("office", digest_of("1"), _make_office)
+
+
+def _make_office(target: Path) -> None:
+    usbupdate("repo", "init", target)
 
 
 def first_release() -> Release:
@@ -43,7 +44,7 @@ def next_release(fault: Fault | None = None, **changes: object) -> Release:
 
 def stick_folder(*releases: Release) -> Path:
     """Return what `stick write` makes of an office that has these releases."""
-    key = digest_of(*(release.key_of(each) for each in releases), release.rootfs.wheel_of_checkout().parent.name)
+    key = digest_of(*(release.key_of(each) for each in releases), rootfs.wheel_of_checkout().parent.name)
 
     def build(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -100,8 +101,8 @@ def resting_device(script: BootScript = BootScript.USBUPDATE) -> Resting:
 
 def overlay(disk_file: Path, target: Path) -> Disk:
     """Return a disk that begins with the contents of another and leaves that one as it is."""
-    options = ["-b", disk_file.resolve(), "-F", "raw"]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, target], check=True)
+    options = ["-f", "qcow2", "-F", "raw", "-b", disk_file.resolve()]
+    subprocess.run(["qemu-img", "create", "-q", *map(str, options), target], check=True)
     return Disk(target, "qcow2")
 
 
