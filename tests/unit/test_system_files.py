@@ -178,7 +178,8 @@ def test_the_dead_man_needs_no_python_and_only_strikes_on_trial() -> None:
     assert "Service.ExecStart" not in service
     assert service["Unit.ConditionPathExists"] == ["/var/lib/usbupdate/trial"]
     assert service["Unit.DefaultDependencies"] == ["no"]
-    assert settings("emergency.target.d/usbupdate.conf")["Unit.Wants"] == ["usbupdate-deadman.service"]
+    (wants,) = settings("emergency.target.d/usbupdate.conf")["Unit.Wants"]
+    assert wants == "var-lib-usbupdate.mount usbupdate-deadman.service"
 
 
 def test_a_trial_that_cannot_see_the_state_ends_too_and_a_committed_release_does_not() -> None:
