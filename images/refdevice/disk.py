@@ -115,6 +115,8 @@ def _write_state(image: Path) -> None:
         root = Path(folder) / "root"
         root.mkdir(mode=0o700)
         write_ext4(root, image, layout.STATE.size, _STATE_UUID)
+        # mke2fs does not take over the mode of the topmost folder, which holds the device's key.
+        run("debugfs", "-w", "-R", "set_inode_field / mode 040700", image)
 
 
 def _place(contents: Path, disk: Path, offset: int) -> None:

@@ -127,7 +127,10 @@ def _install_wheels(wheel: Path, root: Path) -> None:
 
 
 def _install_units(root: Path) -> None:
-    shutil.copytree(CHECKOUT / "systemd", root / "usr/lib/systemd/system", dirs_exist_ok=True, ignore=_no_documents)
+    systemd = root / "usr/lib/systemd"
+    shutil.copytree(CHECKOUT / "systemd", systemd / "system", dirs_exist_ok=True, ignore=_no_documents)
+    # Settings of the manager itself have a folder of their own.
+    (systemd / "system/system.conf.d").rename(systemd / "system.conf.d")
     shutil.copytree(CHECKOUT / "udev-rules", root / "usr/lib/udev/rules.d", dirs_exist_ok=True, ignore=_no_documents)
     for folder, units in _ENABLED.items():
         wants = root / "etc/systemd/system" / folder

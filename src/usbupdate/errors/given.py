@@ -90,4 +90,4 @@ class ProgramMissingError(InputError):
 
     program: str
     says = "The program {program} is needed and did not work."
-    hint = "Install it (on Debian: e2fsprogs, dosfstools, mtools or exfatprogs, whichever holds it), then run the command again."
+    hint = "Install it (on Debian: e2fsprogs, dosfstools, mtools or exfatprogs hold it), then run the command again."
