@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from refdevice.guest import Guest
 from refdevice.machine import Stick
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from refdevice.guest import Guest
 
 GATE = """\
 mkdir -p /run/gates
 printf '#!/bin/sh\\ntest -e /run/production-has-ended || exit 75\\n' >/run/gates/10-production
 chmod 755 /run/gates/10-production
-sed 's,^timeout_s.*,&\\n[gates]\\nreboot = "/run/gates"\\n[policy]\\nreboot = "gated",' /etc/usbupdate/device.toml >/run/gated.toml
+{ cat /etc/usbupdate/device.toml; printf '[gates]\\nreboot = "/run/gates"\\n[policy]\\nreboot = "gated"\\n'; } >/run/gated.toml
 mount --bind /run/gated.toml /etc/usbupdate/device.toml
 mount -o remount,exec /run"""
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from refdevice.guest import Guest
+
 from refdevice.machine import Stick
 from refdevice.stickimage import read_stick
-
 from tests.vm import testbed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from refdevice.guest import Guest
 
 
 @pytest.mark.smoke
