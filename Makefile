@@ -13,11 +13,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
 TESTS ?= tests
 PYTEST_FLAGS ?= -q
+VM_JOBS ?= 1
+VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n $(VM_JOBS))
 
 # mke2fs lives in /usr/sbin, which is not on a user's PATH everywhere.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install demo test check format lint types unit property attack power e2e long bench fix docs-check clean
+.PHONY: help install demo test check format lint types unit property attack power e2e long bench fix docs-check clean \
+	vm-install vm-test vm-smoke
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +56,15 @@ unit property attack power e2e: $(STAMP)
 
 long: $(STAMP) ## the property tests with many more examples
 	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) --hypothesis-profile=long tests/property
+
+vm-install: $(STAMP) ## what the reference device is built and run with
+	@PYTHON="$(PYTHON)" .ci/prepare vm
+
+vm-test: vm-install ## every scenario on the reference device in QEMU; VM_JOBS=2 runs two at a time
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m vm $(VM_FLAGS) tests/vm
+
+vm-smoke: vm-install ## the scenarios that every change is tried with
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "vm and smoke" $(VM_FLAGS) tests/vm
 
 bench: $(STAMP) ## the measurements that the documents quote
 	@for script in benchmarks/*.py; do [ -e "$$script" ] || continue; echo "$$script"; $(BIN)/python "$$script"; done
