@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING, Final, Self
 
 from refdevice.channels import connected
 from refdevice.machine import CONSOLE, JOURNAL, SHELL, Machine
+from refdevice.shell import Shell
 from refdevice.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ class Guest:
     def __init__(self, folder: Path, start: Start) -> None:
         self.machine = Machine(folder, start)
         channels = {name: connected(folder / name) for name in (CONSOLE, JOURNAL, SHELL)}
-        self._shell = channels[SHELL]
         self.transcript = Transcript(channels)
-        self._numbers = itertools.count(1)
+        self._shell = Shell(channels[SHELL], self.transcript)
         self._was_saved = start.saved is not None
 
     def __enter__(self) -> Self:
@@ -82,14 +81,7 @@ class Guest:
 
     def attempt(self, command: str, *, limit_s: float = _ANSWER_S) -> tuple[str, int]:
         """Run a command line in the device's root shell and return what it wrote and its exit code."""
-        number = next(self._numbers)
-        before = len(self.transcript.lines)
-        line = f"echo; echo '<begin {number}>'; {{ {command}\n}} </dev/null 2>&1; echo; echo \"<end {number} $?>\"\n"
-        self._shell.sendall(line.encode())
-        end = self.transcript.find(rf"^<end {number} (\d+)>$", limit_s=limit_s, channel=SHELL, position=before)
-        said = [each.text for each in self.transcript.lines[before:] if each.channel == SHELL]
-        begin = said.index(f"<begin {number}>")
-        return "\n".join(said[begin + 1 : said.index(end[0])]), int(end[1])
+        return self._shell.attempt(command, limit_s=limit_s)
 
     def status(self) -> dict[str, Json]:
         """Return what `usbupdate device status --json` says in the device."""

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -35,6 +36,16 @@ _OUTPUT: Final = "qemu.log"
 _END_S: Final = 60.0
 
 
+class Hold(StrEnum):
+    """How a machine hangs on the process that switched it on."""
+
+    CHILD = "child"
+    TERMINAL = "terminal"
+    """Its first serial port is this terminal; Ctrl-A X ends it."""
+    DETACHED = "detached"
+    """It runs on when the process and its terminal are gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disk:
     """The device's own disk: a file, its format, and where every write and flush is recorded, if anywhere."""
@@ -49,13 +60,13 @@ class Start:
     """How a machine is switched on.
 
     `clock` is what its battery-backed clock says: `utc`, or a time such as `2001-01-01T00:00:00`. `saved` is a machine's whole
-    memory, from `Machine.save`, to go on from instead of booting. `terminal` puts the first serial port on this terminal.
+    memory, from `Machine.save`, to go on from instead of booting.
     """
 
     disk: Disk
     clock: str = "utc"
     saved: Path | None = None
-    terminal: bool = False
+    hold: Hold = Hold.CHILD
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +100,16 @@ class Machine:
             for each in sockets.values():
                 stack.enter_context(each)
             output = stack.enter_context((folder / _OUTPUT).open("wb"))
-            streams = None if start.terminal else output
+            on_terminal = start.hold is Hold.TERMINAL
+            streams = None if on_terminal else output
             self._process = subprocess.Popen(  # noqa: S603 - runs for as long as the machine does, which the one door cannot
                 _command(start, {name: each.fileno() for name, each in sockets.items()}),
                 cwd=folder,
-                stdin=None if start.terminal else subprocess.DEVNULL,
+                stdin=None if on_terminal else subprocess.DEVNULL,
                 stdout=streams,
                 stderr=streams,
                 pass_fds=[each.fileno() for each in sockets.values()],
+                start_new_session=start.hold is Hold.DETACHED,
             )
         try:
             self.qmp = Qmp(folder / QMP)
@@ -111,6 +124,11 @@ class Machine:
     def __exit__(self, *_exception: object) -> None:
         """Cut its power, whatever it does."""
         self.cut_power()
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
 
     def run(self) -> None:
         """Let it run; a saved memory is read first."""
@@ -197,7 +215,7 @@ def pull(qmp: Qmp, name: str) -> None:
 def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
     channel = "socket,id={0},fd={1},server=on,wait=off"
     characters = [f"{channel.format(name, number)},logfile={name}.log" for name, number in sockets.items() if name != QMP]
-    if start.terminal:
+    if start.hold is Hold.TERMINAL:
         characters[characters.index(next(each for each in characters if f"id={CONSOLE}," in each))] = (
             f"stdio,id={CONSOLE},mux=on,signal=off,logfile={CONSOLE}.log"
         )
@@ -214,7 +232,7 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
         *("-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{SHELL}", "-serial", f"chardev:{JOURNAL}"),
         *("-chardev", channel.format(QMP, sockets[QMP]), "-mon", f"chardev={QMP},mode=control"),
     ]
-    if start.terminal:
+    if start.hold is Hold.TERMINAL:
         options += ["-mon", f"chardev={CONSOLE},mode=readline"]
     if start.saved is not None:
         options += ["-incoming", "defer"]
