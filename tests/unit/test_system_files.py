@@ -85,6 +85,12 @@ def test_an_unpartitioned_stick_and_a_blank_one_start_the_agent() -> None:
     assert WANTS in follow(disk, behind_usb=True)
 
 
+@pytest.mark.parametrize("usage", ["", "crypto", "raid", "other"])
+def test_a_partition_whose_file_system_is_not_recognised_starts_the_agent(usage: str) -> None:
+    partition = PARTITION | {"ENV{ID_FS_USAGE}": usage, "ENV{ID_PART_TABLE_TYPE}": "dos", "ATTR{size}": "2048"}
+    assert WANTS in follow(partition, behind_usb=True)
+
+
 def test_a_partitioned_disk_and_an_empty_card_reader_do_not_start_the_agent() -> None:
     disk = {"ACTION": "add", "SUBSYSTEM": "block", "ENV{DEVTYPE}": "disk", "ENV{ID_BUS}": "usb", "ATTR{size}": "2048"}
     for other in ({"ENV{ID_PART_TABLE_TYPE}": "dos"}, {"ATTR{size}": "0"}):

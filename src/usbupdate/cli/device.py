@@ -17,6 +17,7 @@ from usbupdate.cli.progress import InstallProgress
 from usbupdate.cli.status import show_findings
 from usbupdate.core.policy import Insertion
 from usbupdate.core.words import DeviceId
+from usbupdate.device.answering import is_answered_beside
 from usbupdate.device.board import running_slot
 from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
@@ -66,6 +67,8 @@ def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
     notifier = Notifier.of_environment()
     notifier.ready()
     try:
+        if is_answered_beside(source):
+            return
         take_each_plugging(source, lambda insertion: _take(source, config, insertion, "unattended"))
     finally:
         notifier.stopping()

@@ -237,7 +237,8 @@ class Agent:
                 self._machine.export(medium, self.obligations, signal, why)
             except (MediumError, ForeignStickError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
-                why = f"{why} {problem} {problem.hint}"
+                # Of a stick that was pulled this is said already.
+                why = why if str(problem) in why else f"{why} {problem} {problem.hint}"
         self._say(signal, why.strip())
 
     def _answer(self, error: UsbupdateError | None) -> tuple[Signal, str]:

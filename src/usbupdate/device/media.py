@@ -24,10 +24,12 @@ from usbupdate.core.policy import Insertion
 from usbupdate.device import process
 from usbupdate.device.facts import FileSystem, StickDevice, device_of_number, medium_facts, probe, stick_device, was_in_at_start
 from usbupdate.device.images import unpacked_image
+from usbupdate.device.presence import PresentMedium, is_there
 from usbupdate.errors import (
     FileSystemNotAllowedError,
     ForeignStickError,
     MediumError,
+    MediumGoneError,
     MountedElsewhereError,
     MountFailedError,
     StickReadOnlyError,
@@ -144,7 +146,7 @@ class DeviceMedium:
     """A partition that is mounted here, read-only. Implements `Medium`."""
 
     def __init__(self, device: StickDevice, filesystem: FileSystem, folder: Path, options: str) -> None:
-        self.reader = DirectoryMedium(folder)
+        self.reader = PresentMedium(folder, lambda: is_there(device))
         self._device = device
         self._filesystem = filesystem
         self._options = options
@@ -157,6 +159,9 @@ class DeviceMedium:
     def writable(self) -> Iterator[Path]:
         """Mount it read-write for the moment; see `Medium`."""
         folder = self.reader.mount
+        # What is gone looks like a stick without our folder, and would be called somebody else's.
+        if not is_there(self._device):
+            raise MediumGoneError
         require_ours(folder)
         try:
             self._remount("rw")

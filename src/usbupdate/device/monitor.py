@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from usbupdate.core.policy import Insertion
+from usbupdate.device.answering import is_answered_beside
 from usbupdate.device.obligations import Rest
 from usbupdate.device.replug import plugging_mark
 from usbupdate.errors import ProgramMissingError
@@ -37,8 +38,8 @@ def is_stick(block: Block) -> bool:
     """Tell whether `90-usbupdate.rules` would start a service for a block device; a test holds the two together."""
     if not block.is_behind_usb:
         return False
-    is_blank = block.kind == "disk" and not block.usage and not block.table and block.size > 0
-    return block.usage == "filesystem" or is_blank
+    is_blank = block.kind == "disk" and not block.usage and not block.table
+    return block.usage == "filesystem" or (block.size > 0 and (block.kind == "partition" or is_blank))
 
 
 class Sticks(Protocol):
@@ -95,8 +96,11 @@ class UdevSticks:
         """Return the sticks that are in; see `Sticks`."""
         found = {}
         for device in self._context.list_devices(subsystem="block"):
-            if device.is_initialized and device.device_node and is_stick(_block(device)):
+            block = _block(device)
+            if device.is_initialized and device.device_node and is_stick(block):
                 path = Path(device.device_node)
+                if not block.usage and is_answered_beside(path):
+                    continue
                 mark = plugging_mark(path)
                 if mark is not None:
                     found[path] = mark

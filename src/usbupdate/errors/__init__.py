@@ -46,6 +46,7 @@ from usbupdate.errors.medium import (
     LogStickError as LogStickError,
     LogStickFullError as LogStickFullError,
     MediumError as MediumError,
+    MediumGoneError as MediumGoneError,
     MediumUnreadableError as MediumUnreadableError,
     MountFailedError as MountFailedError,
     NoPlaceForLogsError as NoPlaceForLogsError,

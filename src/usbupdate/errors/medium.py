@@ -24,6 +24,14 @@ class MediumUnreadableError(MediumError):
 
 
 @dataclass(eq=False)
+class MediumGoneError(MediumError):
+    """The stick was pulled, or its contact failed, while it was needed."""
+
+    says = "The stick was removed, or answers no more."
+    hint = "Put the stick in again and leave it in until the device lets it go; if it happens twice, use another stick."
+
+
+@dataclass(eq=False)
 class MountFailedError(MediumError):
     """The kernel would not mount the stick."""
 

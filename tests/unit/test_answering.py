@@ -1,0 +1,60 @@
+"""Each stick gets one answer, whatever its partitions hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usbupdate.device.answering import is_answered_beside
+from usbupdate.device.facts import FileSystem, StickDevice
+from usbupdate.errors import MediumUnreadableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNREADABLE = "unreadable"
+
+
+def silent(sys: Path, *held: str) -> list[bool]:
+    """Return for each partition of a stick whether it leaves the answer to another, by what each holds."""
+    paths = [sys / "sda" / f"sda{number}" for number, _ in enumerate(held, start=1)]
+    for path in paths:
+        path.mkdir(parents=True)
+        (path / "partition").touch()
+
+    def probed(path: Path) -> FileSystem:
+        filesystem = held[int(path.name.removeprefix("sda")) - 1]
+        if filesystem == UNREADABLE:
+            raise MediumUnreadableError(name=str(path), problem="its file system cannot be told")
+        return FileSystem(type=filesystem)
+
+    return [is_answered_beside(path, lambda path: StickDevice(path, "", path), probed) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [
+        (["vfat"], [False]),
+        ([""], [False]),
+        (["", "vfat"], [True, False]),
+        (["vfat", ""], [False, True]),
+        (["", "", ""], [False, True, True]),
+        (["crypto_LUKS"], [False]),
+        (["vfat", "ext4"], [False, False]),
+        ([UNREADABLE], [False]),
+        (["", UNREADABLE], [True, False]),
+    ],
+)
+def test_a_partition_that_holds_nothing_leaves_the_answer_to_another(
+    tmp_path: Path, held: list[str], expected: list[bool]
+) -> None:
+    assert silent(tmp_path, *held) == expected
+
+
+def test_a_stick_without_partitions_answers_for_itself(tmp_path: Path) -> None:
+    assert not is_answered_beside(tmp_path, lambda path: StickDevice(path, "", path), lambda _: FileSystem())
+
+
+def test_a_folder_is_no_partition(tmp_path: Path) -> None:
+    assert not is_answered_beside(tmp_path)
