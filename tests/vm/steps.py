@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from refdevice.guest import BOOT_S, Guest
 from refdevice.machine import JOURNAL
 from refdevice.stickimage import read_stick
-
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import find_copies
 

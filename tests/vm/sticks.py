@@ -8,10 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from refdevice import release
+from refdevice import rootfs
 from refdevice.cache import cached, digest_of
 from refdevice.stickimage import FileSystem, Fill, make_stick
-
 from tests.vm import testbed
 
 OTHER: Final = "acme,another"
@@ -104,4 +103,4 @@ def copy_image(image: Path, target: Path) -> Path:
 
 
 def _key() -> str:
-    return digest_of("1", release.rootfs.wheel_of_checkout().parent.name)
+    return digest_of("1", rootfs.wheel_of_checkout().parent.name)

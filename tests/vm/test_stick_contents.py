@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from refdevice.machine import Stick
 from refdevice.stickimage import make_stick
-
 from tests.vm import sticks, testbed
 from tests.vm.steps import answer, await_commit, events, nothing_changed, reason, receipts_on
 
