@@ -79,14 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--root", type=Path, required=True, help="the office's metadata/1.root.json")
     made.add_argument("--version", required=True, help="as people call it, such as 2.0")
     made.add_argument("--sequence", type=int, required=True, help="a number that rises with every release")
-    made.add_argument(
-        "--fault", type=Fault, choices=list(Fault), metavar=f"{{{','.join(Fault)}}}", help="what is wrong with it"
-    )
+    made.add_argument("--fault", choices=list(map(str, Fault)), metavar=f"{{{','.join(Fault)}}}", help="what is wrong with it")
     made.add_argument("image", type=Path, metavar="IMAGE", help="the file to make")
     stick = command("stick", "make the image of a USB stick from what 'usbupdate stick write' wrote into a folder")
     stick.add_argument("folder", type=Path, metavar="FOLDER")
     stick.add_argument("stick", type=Path, metavar="STICK.img")
-    stick.add_argument("--filesystem", type=FileSystem, choices=[FileSystem.FAT32, FileSystem.EXFAT], default=FileSystem.FAT32)
+    stick.add_argument("--filesystem", choices=["vfat", "exfat"], default="vfat")
     unstick = command("unstick", "copy what lies on a stick into a folder, for the auditor")
     unstick.add_argument("stick", type=Path, metavar="STICK.img")
     unstick.add_argument("folder", type=Path, metavar="FOLDER")
@@ -98,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     on_device("status", "show what the device signals, and what it runs")
     on_device("log", "show what stood on the device's screen since it was switched on")
     wait = command("wait", "wait until the device gives a signal since the last stick was plugged in, or until it is up")
-    wait.add_argument("signal", choices=[_UP, *Signal], metavar=f"{{{','.join([_UP, *Signal])}}}")
+    wait.add_argument("signal", choices=[_UP, *map(str, Signal)], metavar=f"{{{','.join([_UP, *Signal])}}}")
     wait.add_argument("device", type=Path, nargs="?", default=_DEVICE, metavar="DEVICE", help="folder, default: vm-device")
     wait.add_argument("--limit", type=float, default=_WAIT_S, metavar="SECONDS", help=f"give up after so long; {_WAIT_S:g}")
     on_device("run", "run a command in the device, as root", "line")
@@ -114,9 +112,10 @@ def _build(options: argparse.Namespace) -> int:
 
 def _release(options: argparse.Namespace) -> int:
     _prepare(options.root)
+    fault = None if options.fault is None else Fault(options.fault)
     part = options.image.with_name(f"{options.image.name}.part")
     try:
-        release.build(Release(options.version, options.sequence, options.root, options.fault), part)
+        release.build(Release(options.version, options.sequence, options.root, fault), part)
         part.rename(options.image)
     finally:
         part.unlink(missing_ok=True)
@@ -137,7 +136,7 @@ def _stick(options: argparse.Namespace) -> int:
     content = sum(each.stat().st_size for each in options.folder.rglob("*") if each.is_file())
     # What the file system needs for itself, and as much again for the devices' logs.
     size = max(_STICK_LEAST, (content * 9 // 8 // MIB + 64) * MIB)
-    make_stick(options.stick, options.folder, size=size, filesystem=options.filesystem)
+    make_stick(options.stick, options.folder, size=size, filesystem=FileSystem(options.filesystem))
     _say(f"The stick is in {options.stick}. Plug it in: usbupdate-vm plug {options.stick}")
     return ExitCode.OK
 
@@ -154,6 +153,7 @@ def _start(options: argparse.Namespace) -> int:
         device.start(Hold.DETACHED)
         _await(device, _UP, _WAIT_S)
         return ExitCode.OK
+    device.require_startable()
     _say(_HANDS)
     while True:
         with _terminal_kept():

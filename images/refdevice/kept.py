@@ -87,12 +87,11 @@ class KeptDevice:
             disk.build(image, disk.BootScript.USBUPDATE, made)
             made.rename(self.folder / _DISK)
 
-    def start(self, hold: Hold) -> Machine:
-        """Switch it on, with the stick that is in.
+    def require_startable(self) -> None:
+        """Return if it can be switched on.
 
         Raises:
             KeptError: there is no device, it runs already, or QEMU is not installed.
-            QmpError: QEMU did not start.
         """
         if not (self.folder / _DISK).exists():
             raise KeptError(f"There is no device in {self.folder}. Make one with 'usbupdate-vm build'.")
@@ -100,6 +99,15 @@ class KeptDevice:
             raise KeptError(f"The device in {self.folder} is switched on already. 'usbupdate-vm power-cut' switches it off.")
         if shutil.which(_QEMU) is None or not machine.FIRMWARE.exists():
             raise KeptError("QEMU or its firmware is missing. Run 'make vm-install' first.")
+
+    def start(self, hold: Hold) -> Machine:
+        """Switch it on, with the stick that is in.
+
+        Raises:
+            KeptError: as `require_startable`.
+            QmpError: QEMU did not start.
+        """
+        self.require_startable()
         started = Machine(self.folder, Start(Disk(self.folder / _DISK), hold=hold))
         (self.folder / _PID).write_text(f"{started.pid}\n")
         (self.folder / _SINCE).write_text("0\n")
