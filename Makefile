@@ -13,6 +13,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
 TESTS ?= tests
 PYTEST_FLAGS ?= -q
+# What `make vm` makes: an office, a device that trusts it, and the stick with its next release.
+VM_OFFICE := vm-office
+VM_DEVICE := vm-device
+VM_STICK := vm-stick.img
 VM_JOBS ?= 1
 VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n $(VM_JOBS))
 
@@ -20,7 +24,7 @@ VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help install demo test check format lint types unit property attack power e2e long bench fix docs-check clean \
-	vm-install vm-test vm-smoke
+	vm vm-install vm-test vm-smoke
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +61,24 @@ unit property attack power e2e: $(STAMP)
 long: $(STAMP) ## the property tests with many more examples
 	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) --hypothesis-profile=long tests/property
 
+vm: $(STAMP) $(VM_DEVICE)/disk.raw $(VM_STICK) ## the reference device on this terminal, and a stick with its next release
+	@echo "The stick with release 2.0 is $(VM_STICK); usbupdate-vm is in images/. A tour: docs/tutorial.md"
+	@images/usbupdate-vm start $(VM_DEVICE)
+
+$(VM_OFFICE)/metadata/1.root.json: | $(STAMP)
+	@$(BIN)/usbupdate repo init $(VM_OFFICE)
+
+$(VM_DEVICE)/disk.raw: | $(VM_OFFICE)/metadata/1.root.json
+	@images/usbupdate-vm build --root $(VM_OFFICE)/metadata/1.root.json $(VM_DEVICE)
+
+$(VM_STICK): | $(VM_OFFICE)/metadata/1.root.json
+	@images/usbupdate-vm release --root $(VM_OFFICE)/metadata/1.root.json --version 2.0 --sequence 2 vm-release.img
+	@$(BIN)/usbupdate bundle create vm-release.img --repo $(VM_OFFICE) --name reference --version 2.0 --sequence 2 \
+		--compatible usbupdate,reference
+	@mkdir -p vm-stick && $(BIN)/usbupdate stick write $(VM_OFFICE) vm-stick
+	@images/usbupdate-vm stick vm-stick $@
+	@rm -rf vm-release.img vm-stick
+
 vm-install: $(STAMP) ## what the reference device is built and run with
 	@PYTHON="$(PYTHON)" .ci/prepare vm
 
@@ -79,5 +101,6 @@ docs-check: $(STAMP) ## generated documents are current, links lead somewhere
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit/test_docs.py
 
 clean: ## remove everything that is made here
+	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) vm-stick vm-release.img
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
