@@ -71,13 +71,16 @@ $(VM_OFFICE)/metadata/1.root.json: | $(STAMP)
 $(VM_DEVICE)/disk.raw: | $(VM_OFFICE)/metadata/1.root.json
 	@images/usbupdate-vm build --root $(VM_OFFICE)/metadata/1.root.json $(VM_DEVICE)
 
-$(VM_STICK): | $(VM_OFFICE)/metadata/1.root.json
+$(VM_OFFICE)/released-2: | $(VM_OFFICE)/metadata/1.root.json
 	@images/usbupdate-vm release --root $(VM_OFFICE)/metadata/1.root.json --version 2.0 --sequence 2 vm-release.img
 	@$(BIN)/usbupdate bundle create vm-release.img --repo $(VM_OFFICE) --name reference --version 2.0 --sequence 2 \
 		--compatible usbupdate,reference
+	@touch $@ && rm -f vm-release.img
+
+$(VM_STICK): | $(VM_OFFICE)/released-2
 	@mkdir -p vm-stick && $(BIN)/usbupdate stick write $(VM_OFFICE) vm-stick
 	@images/usbupdate-vm stick vm-stick $@
-	@rm -rf vm-release.img vm-stick
+	@rm -rf vm-stick
 
 vm-install: $(STAMP) ## what the reference device is built and run with
 	@PYTHON="$(PYTHON)" .ci/prepare vm
