@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FILLER: Final = "filler{}.bin"
 _FILES_A_CALL: Final = 200
 _END: Final = 0x0FFF_FFFF
+_SMALL: Final = 260 << 20
+"""Up to this size mkfs.fat makes clusters of one sector."""
 _INFO_SECTOR_AT: Final = 48
 _FREE_COUNT_AT: Final = 488
 
@@ -37,7 +39,9 @@ def make_fat32(image: Path, extent: Extent, label: str, volume_id: int, files: S
     """
     identity = ("-i", f"{volume_id:08x}", "-n", label)
     where = ("-h", str(extent.start // SECTOR), "--offset", str(extent.start // SECTOR))
-    programs.run("mkfs.fat", "-F", "32", "--invariant", *identity, *where, image, str(extent.size // 1024))
+    # By itself it goes by the size of what is left of the image, and a small partition before others gets too few clusters.
+    cluster = ("-s", "1" if extent.size <= _SMALL else "8")
+    programs.run("mkfs.fat", "-F", "32", "--invariant", *cluster, *identity, *where, image, str(extent.size // 1024))
     with image.open("rb") as disk:
         _require_room(image, open_fat32(disk, extent), files)
     at = ("-i", f"{image}@@{extent.start}")

@@ -249,6 +249,13 @@ def test_two_partitions_can_both_carry_our_folder(folder: Path, tmp_path: Path, 
         read_stick(image, tmp_path / "3", partition=3)
 
 
+def test_a_small_partition_beside_a_large_one_can_be_filled(folder: Path, tmp_path: Path) -> None:
+    # mkfs.fat once chose its clusters by the size of the whole rest of the image, and made no FAT32 that others take for one.
+    make_disk(tmp_path / "stick", [Partition(folder, 64 * MIB), Partition(None, 300 * MIB, volume_id=2)])
+    read_stick(tmp_path / "stick", tmp_path / "back", only=None)
+    assert _found(tmp_path / "back") == _files()
+
+
 @BOTH
 def test_a_stick_of_the_office_verifies_after_it_was_an_image(tmp_path: Path, filesystem: FileSystem) -> None:
     bench = open_bench(tmp_path)
