@@ -29,7 +29,8 @@ def run(*argv: str | Path, environment: Mapping[str, str] | None = None, output_
         BuildError: it failed, or is not installed.
     """
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    surroundings = {**os.environ, "PATH": path, "SOURCE_DATE_EPOCH": str(EPOCH), "LC_ALL": "C.UTF-8", **(environment or {})}
+    fixed = {"SOURCE_DATE_EPOCH": str(EPOCH), "E2FSPROGS_FAKE_TIME": str(EPOCH), "LC_ALL": "C.UTF-8"}
+    surroundings = {**os.environ, "PATH": path, **fixed, **(environment or {})}
     place = process.Place(str(Path.cwd()), surroundings)
     try:
         finished = process.run([str(each) for each in argv], timeout_s=_LIMIT_S, place=place, output_limit=output_limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 NAME: Final = "reference"
 _READ_ONLY: Final = ("-O", "^has_journal,^resize_inode", "-N", "24576")
 """Never written to while it is mounted, so without a journal, and with no more inodes than it needs."""
+_ROOT_INODE: Final = 2
+_FIRST_INODE: Final = 11
 _UUID: Final = "75736275-7064-4174-8500-0000000000ff"
 """Of every release's file system, as images of one recipe often have it: a slot is never found by it."""
 
@@ -83,6 +86,19 @@ def write_ext4(root: Path, image: Path, size: int, uuid: str, *features: str) ->
     # With all tables written at once: what is not used is zero, and costs a bundle nothing.
     options = f"hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0,nodiscard"
     run("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-b", "4096", "-U", uuid, *features, "-E", options, "-d", root, image)
+    _forget_origin(image)
+
+
+def _forget_origin(image: Path) -> None:
+    """Set the times that mke2fs takes over from the tree and that nobody can set there: those of the last change and access."""
+    counts = dict(re.findall(r"^(Inode count|Free inodes): +(\d+)$", run("dumpe2fs", "-h", image), re.MULTILINE))
+    used = int(counts["Inode count"]) - int(counts["Free inodes"])
+    inodes = (_ROOT_INODE, *range(_FIRST_INODE, used + 1))
+    orders = "".join(f"set_inode_field <{inode}> {name} @{layout.EPOCH}\n" for inode in inodes for name in ("atime", "ctime"))
+    with tempfile.NamedTemporaryFile("w") as script:
+        script.write(orders)
+        script.flush()
+        run("debugfs", "-w", "-f", script.name, image)
 
 
 def _breakage(fault: Fault) -> Callable[[Path], None]:

@@ -48,6 +48,7 @@ _EXCLUDED: Final = (
 _UNUSED: Final = (
     *("boot/config-*", "var/lib/apt/*", "var/cache/*", "var/log/*", "usr/lib/udev/hwdb*", "usr/lib/x86_64-linux-gnu/gconv"),
     *("usr/lib/x86_64-linux-gnu/perl", "usr/lib/x86_64-linux-gnu/perl5", "usr/share/perl*", "usr/share/bash-completion"),
+    *("etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "usr/share/python3/debpython/__pycache__"),
 )
 """What scripts of the installation needed, or nobody here does; a slot is written over USB, so every megabyte is waited for."""
 _FILE_SYSTEMS: Final = ("autofs", "exfat", "ext4", "fat", "jbd2", "mbcache", "nls", "efivarfs", "configfs")
@@ -107,7 +108,7 @@ def _build_system(wheel: Path, target: Path) -> None:
     with unpacked(base()) as root:
         _install_wheels(wheel, root)
         _install_units(root)
-        shutil.copytree(_OVERLAY, root, dirs_exist_ok=True)
+        _lay(_OVERLAY, root)
         _prepare_for_read_only(root)
         _compile(root)
         pack(root, target)
@@ -121,17 +122,17 @@ def _install_wheels(wheel: Path, root: Path) -> None:
     )
     # pip's starter names the Python of this computer; the device's own is in the overlay.
     shutil.rmtree(root / _SITE / "bin", ignore_errors=True)
-    # It names the folder of the build.
-    for trace in (root / _SITE).glob("*.dist-info/direct_url.json"):
+    # These tell of the folder of the build and of pip's starters; nothing here takes a package off again.
+    for trace in [*(root / _SITE).glob("*.dist-info/direct_url.json"), *(root / _SITE).glob("*.dist-info/RECORD")]:
         trace.unlink()
 
 
 def _install_units(root: Path) -> None:
     systemd = root / "usr/lib/systemd"
-    shutil.copytree(CHECKOUT / "systemd", systemd / "system", dirs_exist_ok=True, ignore=_no_documents)
+    _lay(CHECKOUT / "systemd", systemd / "system")
     # Settings of the manager itself have a folder of their own.
     (systemd / "system/system.conf.d").rename(systemd / "system.conf.d")
-    shutil.copytree(CHECKOUT / "udev-rules", root / "usr/lib/udev/rules.d", dirs_exist_ok=True, ignore=_no_documents)
+    _lay(CHECKOUT / "udev-rules", root / "usr/lib/udev/rules.d")
     for folder, units in _ENABLED.items():
         wants = root / "etc/systemd/system" / folder
         wants.mkdir(parents=True, exist_ok=True)
@@ -140,8 +141,15 @@ def _install_units(root: Path) -> None:
             (wants / unit).symlink_to(f"{place}/{unit}")
 
 
-def _no_documents(_folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.endswith(".md")]
+def _lay(source: Path, target: Path) -> None:
+    """Copy files, but no documents, with the modes that they have in any checkout, whatever umask it was made with."""
+    for each in sorted(source.rglob("*")):
+        place = target / each.relative_to(source)
+        if each.is_dir():
+            place.mkdir(exist_ok=True)
+        elif each.suffix != ".md":
+            shutil.copyfile(each, place)
+            place.chmod(0o755 if os.access(each, os.X_OK) else 0o644)
 
 
 def _prepare_for_read_only(root: Path) -> None:
@@ -174,10 +182,17 @@ def _compile(root: Path) -> None:
 
 @contextmanager
 def unpacked(tar: Path) -> Iterator[Path]:
-    """Give the tree in a tar file as a folder that may be changed, and remove it in the end."""
-    with tempfile.TemporaryDirectory(prefix="usbupdate-root-") as folder:
-        run("tar", "--extract", f"--file={tar}", f"--directory={folder}", "--numeric-owner")
-        yield Path(folder)
+    """Give the tree in a tar file as a folder that may be changed, and remove it in the end.
+
+    Until then new files get the usual modes, whatever umask this person has.
+    """
+    umask = os.umask(0o022)
+    try:
+        with tempfile.TemporaryDirectory(prefix="usbupdate-root-") as folder:
+            run("tar", "--extract", f"--file={tar}", f"--directory={folder}", "--numeric-owner")
+            yield Path(folder)
+    finally:
+        os.umask(umask)
 
 
 def pack(root: Path, target: Path) -> None:
