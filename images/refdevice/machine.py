@@ -71,12 +71,16 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stick:
-    """A stick to plug in: a raw disk image, whether it is write-protected, and the sectors of 512 bytes that cannot be read."""
+    """A stick to plug in: a raw disk image, whether it is write-protected, and the sectors of 512 bytes that cannot be read.
+
+    `record` is a file in which every write and flush is recorded, if any; see `Disk`.
+    """
 
     image: Path
     read_only: bool = False
     broken_sectors: Sequence[int] = field(default=())
     serial: str = "0001"
+    record: Path | None = None
 
 
 class Machine:
@@ -188,8 +192,13 @@ def plug(qmp: Qmp, stick: Stick, name: str) -> None:
     if stick.broken_sectors:
         errors: list[Json] = [{"event": "read_aio", "sector": sector, "errno": 5} for sector in stick.broken_sectors]
         image = {"driver": "blkdebug", "image": image, "inject-error": errors}
-    medium: dict[str, Json] = {"node-name": f"{name}-medium", "driver": "raw", "read-only": stick.read_only, "file": image}
-    qmp.ask("blockdev-add", **medium)
+    medium: dict[str, Json] = {"driver": "raw", "read-only": stick.read_only, "file": image}
+    if stick.record is not None:
+        # It must be there for a recorder that is added to a running machine.
+        stick.record.touch()
+        record: dict[str, Json] = {"driver": "file", "filename": str(stick.record.resolve())}
+        medium = {"driver": "blklogwrites", "file": medium, "log": record, "log-sector-size": 512}
+    qmp.ask("blockdev-add", **medium, **{"node-name": f"{name}-medium"})
     try:
         qmp.ask(
             "device_add",
