@@ -91,13 +91,8 @@ def _partition(disk: Path) -> None:
 
 def _write_esp(image: Path, script: BootScript) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        starter, program = Path(folder) / "start.cfg", Path(folder) / "bootx64.efi"
-        starter.write_text(_STARTER)
-        run(
-            *("grub-mkstandalone", "--format=x86_64-efi", f"--output={program}", f"--modules={' '.join(_GRUB_MODULES)}"),
-            *(f"--install-modules={' '.join(_GRUB_MODULES)}", "--locales=", "--fonts=", "--themes="),
-            f"boot/grub/grub.cfg={starter}",
-        )
+        program = Path(folder) / "bootx64.efi"
+        _write_grub(program)
         environment, committed = Path(folder) / "grubenv", Path(folder) / "committed"
         environment.write_bytes(grubenv.encode(grubenv.Environment(_ENVIRONMENTS[script])))
         committed.write_bytes(grubenv.encode(grubenv.Environment({"usbupdate_committed": "A"})))
@@ -108,6 +103,22 @@ def _write_esp(image: Path, script: BootScript) -> None:
         run("mcopy", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI")
         run("mcopy", "-i", image, IMAGES / "grub" / f"{script}.cfg", "::/grub/grub.cfg")
         run("mcopy", "-i", image, environment, committed, "::/grub/")
+
+
+def _write_grub(program: Path) -> None:
+    """Write GRUB as one program with all that it needs inside, as grub-mkstandalone does, but without the time of day."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, archive = Path(folder) / "boot/grub/grub.cfg", Path(folder) / "archive"
+        script.parent.mkdir(parents=True)
+        script.write_text(_STARTER)
+        run(
+            *("tar", "--create", f"--file={archive}", f"--directory={folder}", "--format=ustar", "--sort=name", "--mode=a=rX"),
+            *("--owner=0", "--group=0", "--numeric-owner", f"--mtime=@{layout.EPOCH}", "boot"),
+        )
+        run(
+            *("grub-mkimage", "--format=x86_64-efi", f"--output={program}", f"--memdisk={archive}"),
+            *("--prefix=(memdisk)/boot/grub", "memdisk", "tar", *_GRUB_MODULES),
+        )
 
 
 def _write_state(image: Path) -> None:
