@@ -1,0 +1,60 @@
+"""A clock that is years off, both ways, believed or not: what is accepted, and what the receipt says of the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from refdevice.machine import Stick
+from tests.vm import sticks
+from tests.vm.steps import answer, receipts_on
+from usbupdate.core.receipt import ClockQuality
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.vm import testbed
+    from tests.vm.conftest import StartDevice
+
+PAST: Final = "2001-01-01T00:00:00"
+FUTURE: Final = "2035-01-01T00:00:00"
+"""After everything that the office has signed has expired, and not so late that nobody would believe it."""
+
+UNTRUSTED: Final = """\
+sed 's,^clock = .*,clock = "untrusted",' /etc/usbupdate/device.toml >/run/untrusted.toml
+mount --bind /run/untrusted.toml /etc/usbupdate/device.toml"""
+
+
+@pytest.mark.parametrize(
+    ("clock", "setting", "judged", "quality"),
+    [
+        (PAST, "system", sticks.OTHER, ClockQuality.FLOOR),
+        (PAST, "untrusted", sticks.OTHER, ClockQuality.FLOOR),
+        (FUTURE, "system", "expired", ClockQuality.SYSTEM),
+        (FUTURE, "untrusted", sticks.OTHER, ClockQuality.FLOOR),
+    ],
+)
+def test_a_clock_that_is_years_off_counts_only_as_far_as_it_may_be_believed(
+    start_device: StartDevice,
+    switched_off: testbed.Disk,
+    tmp_path: Path,
+    clock: str,
+    setting: str,
+    judged: str,
+    quality: ClockQuality,
+) -> None:
+    guest = start_device(disk=switched_off, clock=clock)
+    guest.machine.run()
+    guest.expect_boot("A")
+    guest.expect_shell()
+    guest.run("systemctl is-system-running --wait || true")
+    assert guest.run("date +%Y").strip() == clock[:4]
+    if setting == "untrusted":
+        guest.run(UNTRUSTED)
+    # A bundle for other hardware: what counts here is why it is refused.
+    stick = sticks.small_stick(tmp_path / "stick.img", sticks.other_hardware_folder())
+    guest.machine.plug(Stick(stick))
+    assert judged in answer(guest)
+    guest.machine.pull()
+    assert receipts_on(stick)[-1].moment.clock is quality
