@@ -1,29 +1,23 @@
-"""The reference device from what a power cut left on its disk, and the real agent started on it until it rests.
+"""The real agent, started on what a power cut left of the reference device, until it rests; and what must be true then.
 
-Two parts of the disk count here: the file system with the device's state and the one with the boot loader's memory. They are
-recovered as the device itself would, by a replay of the journal; the boot script is the model in `grub_scripts`. The slots'
-contents are not here, only when the slot that was written became whole.
+The boot script is the model in `grub_scripts`. The slots' contents are not here, only when the slot that was written became
+whole.
 """
 
 from __future__ import annotations
 
-import io
-import shutil
-import subprocess
 import uuid
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from refdevice.fat32 import open_fat32
-from refdevice.partitiontable import Extent
-from refdevice.volume import find
 from tests.power import grub_scripts
+from tests.power.recorded_disk import Left
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import LogCopy
 from usbupdate.audit.findings import Flaw
-from usbupdate.core import identity as identity_form, recordform
+from usbupdate.core import identity as identity_form
 from usbupdate.core.layout import IDENTITY, RECEIPTS
 from usbupdate.core.receipt import OUTCOMES, Check, CheckResult, Event
 from usbupdate.core.record import Committing, DeviceRecord, Idle, Leaving, Recording
@@ -37,7 +31,7 @@ from usbupdate.device.machine import ConfiguredGate, Machine, device_drafts, ope
 from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.statestore import StateStore
 from usbupdate.device.truststore import TrustStore
-from usbupdate.errors import BootLoaderError, UsbupdateError
+from usbupdate.errors import UsbupdateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,14 +39,14 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Signer
 
-    from tests.vm.blockrecord import Cut, Part, Record
+    from tests.power.recorded_disk import RecordedDisk
+    from tests.vm.blockrecord import Cut
     from usbupdate.core.receipt import Receipt
     from usbupdate.device.signals import Signal
 
 BOOTS_TO_REST: Final = 6
 _BOOTNAMES: Final = {Slot.A: "A", Slot.B: "B"}
 _SLOT_OF: Final = {name: slot for slot, name in _BOOTNAMES.items()}
-_BLOCKS: Final = ("grubenv", "committed")
 _SETTINGS: Final = """\
 [device]
 compatible = "usbupdate,reference"
@@ -70,38 +64,6 @@ type = "grub"
 script = "usbupdate"
 environment = "{here}/esp/grubenv"
 """
-_RECOVERED: Final = 1
-"""The highest exit code of e2fsck with which a device's boot goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedDisk:
-    """What was done to the parts of a disk that count here.
-
-    `esp` and `state` are where they lie, `esp_before` and `state_before` what they held before; `whole_from` is the number of
-    the flush with which the slot that was written became whole, `is_good` whether the release in it passes its checks.
-    """
-
-    record: Record
-    esp: Part
-    state: Part
-    esp_before: bytes
-    state_before: bytes
-    whole_from: int
-    is_good: bool
-
-    def cuts(self) -> Iterator[int]:
-        """Yield the flushes that made something durable in these parts, and before them the beginning."""
-        writes = sorted({entry.number for part in (self.esp, self.state) for entry in self.record.writes_to(part)})
-        last = -1
-        for flush in self.record.flushes():
-            if any(last < number < flush for number in writes):
-                yield flush
-            last = flush
-
-    def is_other_slot_whole(self, cut: Cut) -> bool:
-        """Tell whether all of the release is sure to be in the slot that was written, after a cut."""
-        return self.record.last_flush(cut.after) >= self.whole_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,54 +88,21 @@ class RecordedDevice:
     def __init__(self, disk: RecordedDisk, folder: Path) -> None:
         self._disk = disk
         self._folder = folder
+        self._left = Left(folder)
         self._problems: list[str] = []
         (folder / "device.toml").write_text(_SETTINGS.format(here=folder))
 
     def rest_after(self, cut: Cut) -> Rested:
         """Cut the power, start the device again and again until it rests, and judge it."""
         self._problems = []
-        self._lay(cut)
         try:
-            before = self._record()
+            self._left = self._disk.lay(cut, self._folder)
+            before = self._left.record()
             slots = self._come_to_rest(cut)
             committed, last_event = self._judge(before)
         except (UsbupdateError, OSError, AssertionError, ValueError, LookupError) as error:
             return Rested("?", (), 0, "", (*self._problems, f"{type(error).__name__}: {error}"))
         return Rested(type(before.state).__name__, slots, committed, last_event, tuple(self._problems))
-
-    # --- What a cut leaves --------------------------------------------------------------------------------------------
-
-    def _lay(self, cut: Cut) -> None:
-        esp = self._surviving(self._disk.esp_before, cut, self._disk.esp)
-        blocks = self._folder / "esp"
-        blocks.mkdir(exist_ok=True)
-        volume = open_fat32(io.BytesIO(esp), Extent(0, len(esp)))
-        for name in _BLOCKS:
-            (blocks / name).write_bytes(b"".join(volume.heap.pieces(find(volume, ("grub", name)))))
-
-        image = self._folder / "state.img"
-        image.write_bytes(self._surviving(self._disk.state_before, cut, self._disk.state))
-        self._recover(image)
-        state = self._folder / "state"
-        shutil.rmtree(state, ignore_errors=True)
-        state.mkdir(mode=0o700)
-        _run("debugfs", "-R", f"rdump / {state}", str(image))
-
-    def _surviving(self, before: bytes, cut: Cut, part: Part) -> bytes:
-        contents = bytearray(before)
-        for start, data in self._disk.record.surviving(cut, part):
-            contents[start : start + len(data)] = data
-        return bytes(contents)
-
-    def _recover(self, image: Path) -> None:
-        """Do what the device's own `fsck` does before it mounts: what that cannot mend by itself, nobody mends."""
-        said, exit_code = _run("e2fsck", "-p", str(image))
-        if exit_code > _RECOVERED:
-            self._problems.append(f"the state's file system is broken: {said}")
-        # And nothing is left that a mount would stumble over.
-        said, exit_code = _run("e2fsck", "-f", "-n", str(image))
-        if exit_code:
-            self._problems.append(f"the state's file system is damaged: {said}")
 
     # --- What happens then --------------------------------------------------------------------------------------------
 
@@ -195,19 +124,11 @@ class RecordedDevice:
 
     def _start_boot_loader(self) -> Slot:
         """Do what GRUB does with these blocks, and return the slot that it starts."""
-        blocks = {name: self._block(name) for name in _BLOCKS}
-        start = grub_scripts.usbupdate(grub_scripts.Disk(blocks["grubenv"], blocks["committed"]))
+        start = grub_scripts.usbupdate(grub_scripts.Disk(self._left.block("grubenv"), self._left.block("committed")))
         assert start.slot is not None, "no slot can be started"
         if start.variables is not None:
             (self._folder / "esp/grubenv").write_bytes(grubenv.encode(grubenv.Environment(start.variables)))
         return _SLOT_OF[start.slot]
-
-    def _block(self, name: str) -> dict[str, str] | None:
-        try:
-            return dict(grubenv.read(self._folder / "esp" / name).variables)
-        except BootLoaderError as error:
-            self._problems.append(f"{name}: {error}")
-            return None
 
     def _machine(self, slot: Slot, rebooter: _Rebooter) -> Machine:
         configuration = load_configuration(self._folder / "device.toml")
@@ -230,7 +151,7 @@ class RecordedDevice:
     # --- What must be true --------------------------------------------------------------------------------------------
 
     def _judge(self, before: DeviceRecord) -> tuple[int, str]:
-        record, receipts = self._record(), self._receipts()
+        record, receipts = self._left.record(), self._receipts()
         if not isinstance(record.state, Idle) or record.state.stuck or record.pending:
             self._problems.append(f"not at rest: {record.state}, {len(record.pending)} pending")
         if record.floor < before.floor:
@@ -246,7 +167,7 @@ class RecordedDevice:
         return record.committed.sequence, str(receipts[-1].event) if receipts else ""
 
     def _judge_boot_loader(self, record: DeviceRecord) -> None:
-        memory, named = self._block("grubenv") or {}, self._block("committed") or {}
+        memory, named = self._left.block("grubenv") or {}, self._left.block("committed") or {}
         for slot, name in _BOOTNAMES.items():
             state = memory.get(f"usbupdate_{name}_state")
             if state != ("good" if slot in record.whole else "bad"):
@@ -269,9 +190,6 @@ class RecordedDevice:
         missing = [owed for owed in _owed(before) if owed not in ids]
         if missing:
             self._problems.append(f"receipts that were owed at the cut are missing: {missing}")
-
-    def _record(self) -> DeviceRecord:
-        return recordform.decode((self._folder / "state/state.json").read_bytes())
 
     def _receipts(self) -> list[Receipt]:
         raw = (self._folder / "state/identity/identity.json").read_bytes()
@@ -338,11 +256,6 @@ def _owed(record: DeviceRecord) -> Iterator[str]:
             yield draft.id
         case state:
             yield state.attempt.draft.id
-
-
-def _run(*command: str) -> tuple[str, int]:
-    finished = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return " ".join(finished.stdout.split()), finished.returncode
 
 
 def _no_signer() -> Signer:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from refdevice.guest import BOOT_S, Guest
 from refdevice.machine import JOURNAL
 from refdevice.stickimage import read_stick
+from tests.vm import testbed
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import find_copies
 
@@ -52,6 +53,14 @@ def receipts_on(image: Path, *, partition: int = 1) -> list[Draft]:
         examined = examine(place.read(), None, ())
     assert examined.findings == []
     return [examined.proven[number].receipt.draft for number in range(1, examined.last_number() + 1)]
+
+
+def audit(image: Path, folder: Path) -> None:
+    """Let an auditor enroll the device of a stick and verify what it brought; the folder, which is made, takes all files."""
+    read_stick(image, folder)
+    known = ("--devices", str(folder / "known"))
+    testbed.usbupdate("audit", "enroll", folder, *known)
+    testbed.usbupdate("audit", "verify", folder, *known)
 
 
 def events(receipts: list[Draft]) -> list[str]:
