@@ -24,6 +24,9 @@ _GRUB_MODULES: Final = (
     *("reboot", "sleep", "halt", "true", "probe", "search", "efi_gop", "all_video", "minicmd"),
 )
 _STATE_UUID: Final = "75736275-7064-4174-8500-0000000000aa"
+_STATE_FEATURES: Final = ("-O", "^metadata_csum")
+"""The superblock is written in place at each mount. If the power goes between its two sectors, one that bears a checksum is
+never mounted nor mended again; without one, all that changes lies in the first. Everything else goes by the journal."""
 _FAT_ID: Final = "75736275"
 _STARTER: Final = """\
 regexp --set=1:esp "^\\\\(([^)]*)\\\\)" "$cmdpath"
@@ -125,7 +128,7 @@ def _write_state(image: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
         root.mkdir(mode=0o700)
-        write_ext4(root, image, layout.STATE.size, _STATE_UUID)
+        write_ext4(root, image, layout.STATE.size, _STATE_UUID, *_STATE_FEATURES)
         # mke2fs does not take over the mode of the topmost folder, which holds the device's key.
         run("debugfs", "-w", "-R", "set_inode_field / mode 040700", image)
 
