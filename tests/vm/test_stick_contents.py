@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from refdevice.guest import Guest
 
 
-@pytest.mark.smoke
 def test_a_stick_for_other_hardware_is_refused(at_rest: Guest, tmp_path: Path) -> None:
     stick = sticks.small_stick(tmp_path / "stick.img", sticks.other_hardware_folder())
     with nothing_changed(at_rest):

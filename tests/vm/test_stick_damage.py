@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("filesystem", "kind"),
     [
-        pytest.param(FileSystem.FAT32, Damage.TABLE_GARBAGE, marks=pytest.mark.smoke),
+        (FileSystem.FAT32, Damage.TABLE_GARBAGE),
         (FileSystem.FAT32, Damage.FOLDER_LOOP),
         (FileSystem.FAT32, Damage.BOOT_SECTOR_ZEROED),
         (FileSystem.EXFAT, Damage.TABLE_GARBAGE),
