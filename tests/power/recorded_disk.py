@@ -6,6 +6,7 @@ They are recovered as the device itself would do it, by a replay of the journal.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from usbupdate.core.record import DeviceRecord
 
 BLOCKS: Final = ("grubenv", "committed")
+PROGRAMS: Final = ("e2fsck", "debugfs")
+PATH: Final = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+_ENVIRONMENT: Final = {"PATH": PATH, "LC_ALL": "C"}
 _BLOCK: Final = 64 << 10
 _RECOVERED: Final = 1
 """The highest exit code of e2fsck with which a device's boot goes on."""
@@ -47,6 +51,13 @@ class Sparse:
         """Return these contents."""
         blocks = {start: contents[start : start + _BLOCK] for start in range(0, len(contents), _BLOCK)}
         return cls(len(contents), {start: block for start, block in blocks.items() if block.strip(b"\0")})
+
+    def contents(self) -> bytes:
+        """Return all of it."""
+        whole = bytearray(self.size)
+        for start, block in self.blocks.items():
+            whole[start : start + len(block)] = block
+        return bytes(whole)
 
     def lay(self, path: Path, changes: Iterable[tuple[int, bytes]]) -> Path:
         """Write the contents with these changes into a file, instead of what it held, and return its path."""
@@ -136,5 +147,7 @@ def _recover(image: Path) -> None:
 
 
 def _run(*command: str) -> tuple[str, int]:
-    finished = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    finished = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_ENVIRONMENT
+    )
     return " ".join(finished.stdout.split()), finished.returncode

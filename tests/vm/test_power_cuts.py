@@ -104,7 +104,7 @@ GOOD: Final = [
         at_moment(0, state="Committing", other="good 8", noted="A"),
         SAME,
         COMMITTED,
-        id="committing-between-the-boot-loader's-two-blocks",
+        id="committing-between-the-two-blocks",
         marks=smoke,
     ),
     pytest.param(at_moment(-1, state="Committing", noted="B"), FRESH, COMMITTED, id="committing-marked"),
@@ -173,8 +173,7 @@ def switch_on_after(
 def require_at_rest(guest: Guest, slot: str, sequence: int, event: str) -> None:
     """Hold that the device rests in a slot, soon enough, and that nothing is missing for the next update."""
     starts = guest.transcript.heard("usbupdate: booting slot")
-    print(f"{len(starts)} starts: {[start.removeprefix('usbupdate: booting slot ') for start in starts]}")  # noqa: T201
-    assert len(starts) <= BOOTS_TO_REST
+    assert len(starts) <= BOOTS_TO_REST, starts
     guest.expect_shell()
     guest.run("systemctl is-system-running --wait || true; usbupdate device check")
     status = guest.status()
