@@ -209,7 +209,12 @@ class KeptDevice:
         return Glance(status.get("sentence", ""), slot, release_json["version"], release_json["sequence"], self.stick())
 
     def since(self) -> int:
-        """Return where in the journal the last stick was plugged in, or the device was switched on."""
+        """Return where in the journal the last stick was plugged in, or the device was switched on.
+
+        Raises:
+            KeptError: it is switched off.
+        """
+        self._require_running()
         return int((self.folder / _SINCE).read_text())
 
     def follow(self, position: int, *, limit_s: float | None) -> Iterator[str]:
