@@ -1,8 +1,8 @@
 """Updates that a real kernel made on the reference device, cut at every flush: the agent of today goes on from there.
 
 The recordings in `recorded/` are of a good release and of one that fails its checks; `tests/vm/keep_recordings.py` makes them.
-They stay when the agent changes: what an older one left on a device's disk is what a newer one finds. The private key in them is
-that virtual device's, and nobody trusts it.
+They stay when the agent changes: what an older one left on a device's disk is what a newer one finds. The private key in them
+is that virtual device's, and nobody trusts it.
 """
 
 from __future__ import annotations
