@@ -74,6 +74,11 @@ def reason(receipt: Draft) -> str:
     return receipt.problem.reason
 
 
+def boot_memory(guest: Guest) -> dict[str, str]:
+    """Return what the boot loader remembers of the slots, by its own names."""
+    return dict(line.split("=", 1) for line in guest.run("grep = /boot/efi/grub/grubenv").splitlines())
+
+
 @contextmanager
 def nothing_changed(guest: Guest) -> Iterator[None]:
     """Hold that meanwhile nothing is written to a slot, that the other slot keeps its bytes, and the boot loader its memory."""

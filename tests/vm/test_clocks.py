@@ -8,13 +8,15 @@ import pytest
 
 from refdevice.machine import Stick
 from tests.vm import sticks
-from tests.vm.steps import answer, receipts_on
+from tests.vm.steps import answer, await_commit, events, receipts_on
 from usbupdate.core.receipt import ClockQuality
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from refdevice.guest import Guest
+    from refdevice.machine import Disk
+    from tests.vm.conftest import StartDevice
 
 PAST: Final = "2001-01-01T00:00:00"
 FUTURE: Final = "2035-01-01T00:00:00"
@@ -47,3 +49,19 @@ def test_a_clock_that_is_years_off_counts_only_as_far_as_it_may_be_believed(
     assert judged in answer(at_rest)
     at_rest.machine.pull()
     assert receipts_on(stick)[-1].moment.clock is quality
+
+
+def test_a_device_whose_battery_is_empty_is_updated_all_the_same(
+    start_device: StartDevice, switched_off: Disk, stick: Path
+) -> None:
+    device = start_device(disk=switched_off, clock=PAST)
+    device.machine.run()
+    device.expect_boot("A")
+    device.expect_shell()
+    device.machine.plug(Stick(stick))
+    assert await_commit(device) == "done, remove"
+    device.machine.pull()
+    receipts = receipts_on(stick)
+    assert events(receipts) == ["provisioned", "committed"]
+    # A device that was set up with a clock and lost it says so.
+    assert [receipt.moment.clock for receipt in receipts] == [ClockQuality.SYSTEM, ClockQuality.FLOOR]

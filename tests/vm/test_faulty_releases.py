@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from refdevice.machine import Stick
 from refdevice.release import Fault
 from tests.vm import testbed
-from tests.vm.steps import answer, events, reason, receipts_on
+from tests.vm.steps import answer, await_commit, events, reason, receipts_on
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,25 @@ def test_a_release_that_comes_up_and_is_not_good_gives_itself_up(
     assert events(receipts) == ["provisioned", "check-failed"]
     assert named in str(receipts[-1].checks)
     assert reason(receipts[-1])
+
+
+def test_after_a_release_that_was_given_up_the_next_one_is_installed(at_rest: Guest, tmp_path: Path) -> None:
+    bad = testbed.next_release(Fault.UNHEALTHY)
+    first = testbed.stick_image(tmp_path / "first.img", bad)
+    at_rest.machine.plug(Stick(first))
+    at_rest.expect_boot("B, on trial")
+    at_rest.expect_boot("A")
+    assert answer(at_rest).startswith("failed: ")
+    assert_back_on_first(at_rest)
+    at_rest.machine.pull()
+
+    second = testbed.stick_image(tmp_path / "second.img", bad, replace(testbed.next_release(), version="3.0", sequence=3))
+    at_rest.machine.plug(Stick(second, serial="0002"))
+    assert await_commit(at_rest) == "done, remove"
+    status = at_rest.status()
+    assert (status["booted"], status["state"], status["sequence"], status["receipts"]) == ("b", "idle", 3, 3)
+    at_rest.machine.pull()
+    assert events(receipts_on(second)) == ["provisioned", "check-failed", "committed"]
 
 
 def assert_back_on_first(guest: Guest) -> None:
