@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -25,8 +27,6 @@ from tests.vm.recording import Recording, recorded_update
 from tests.vm.steps import answer, audit, events, receipts_on
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from refdevice.guest import Guest
     from tests.vm.conftest import StartDevice
 
@@ -117,17 +117,24 @@ GOOD: Final = [
 ]
 
 
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Path]:
+    """A folder for what is too large to be kept, were the test to fail."""
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize(("choose", "plugged", "told"), GOOD)
 def test_a_good_release_survives_the_cut(
-    choose: Choice, plugged: PluggedIn, told: list[str], start_device: StartDevice, tmp_path: Path
+    choose: Choice, plugged: PluggedIn, told: list[str], start_device: StartDevice, images: Path
 ) -> None:
     recording = recorded_update()
     first, following = images_of(recording)
-    guest, disk, stick = switch_on_after(recording, choose, plugged, start_device, tmp_path)
+    guest, disk, stick = switch_on_after(recording, choose, plugged, start_device, images)
 
     assert answer(guest) == "done, remove"
     require_at_rest(guest, "b", 2, "committed")
-    assert require_whole_story(guest, stick, tmp_path) == told
+    assert require_whole_story(guest, stick, images) == told
     assert (digest_of_slot(disk, layout.ROOTFS_A), digest_of_slot(disk, layout.ROOTFS_B)) == (first, following)
 
 
@@ -142,15 +149,15 @@ BAD: Final = [
 
 @pytest.mark.parametrize(("choose", "plugged"), BAD)
 def test_a_release_that_fails_its_checks_is_given_up_whatever_is_cut(
-    choose: Choice, plugged: PluggedIn, start_device: StartDevice, tmp_path: Path
+    choose: Choice, plugged: PluggedIn, start_device: StartDevice, images: Path
 ) -> None:
     recording = recorded_update(Fault.UNHEALTHY)
     first, following = images_of(recording)
-    guest, disk, stick = switch_on_after(recording, choose, plugged, start_device, tmp_path)
+    guest, disk, stick = switch_on_after(recording, choose, plugged, start_device, images)
 
     assert answer(guest).startswith("failed: ")
     require_at_rest(guest, "a", 1, "check-failed")
-    assert require_whole_story(guest, stick, tmp_path) == ["provisioned", "check-failed"]
+    assert require_whole_story(guest, stick, images) == ["provisioned", "check-failed"]
     assert (digest_of_slot(disk, layout.ROOTFS_A), digest_of_slot(disk, layout.ROOTFS_B)) == (first, following)
 
 
