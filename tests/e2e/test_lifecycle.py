@@ -639,8 +639,8 @@ def test_stick_put_in_on_trial_waits_for_the_verdict(field: Field) -> None:
     _looks(rig, sequence=NEXT, last_event="committed")
 
 
-def test_receipt_of_an_interrupted_installation_says_how_far_it_came(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = field.rig
+def _insert_and_pull(field: Field) -> None:
+    """Put a good stick in and pull it after some of its chunks were written."""
     whole = DirectoryMedium.read_at
     reads = {"left": 20}
 
@@ -650,11 +650,38 @@ def test_receipt_of_an_interrupted_installation_says_how_far_it_came(field: Fiel
             raise MediumUnreadableError(name="a pack", problem="No such device")
         return whole(medium, path, offset, size)
 
-    monkeypatch.setattr(DirectoryMedium, "read_at", pulled)
-    with pytest.raises(MediumUnreadableError):
-        rig.insert(field.good)
-    last = rig.last()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DirectoryMedium, "read_at", pulled)
+        with pytest.raises(MediumUnreadableError):
+            field.rig.insert(field.good)
+    field.rig.remove()
+
+
+def test_receipt_of_an_interrupted_installation_says_how_far_it_came(field: Field) -> None:
+    _insert_and_pull(field)
+    last = field.rig.last()
     assert last.event is Event.INTERRUPTED
     assert last.traffic is not None
     assert 0 < last.traffic.written < CHUNKS * CHUNK
     assert last.traffic.full > 0
+
+
+def test_stick_that_follows_a_pulled_one_is_another_insertion_however_soon_after_the_start_of_the_boot(field: Field) -> None:
+    rig = field.rig
+    _insert_and_pull(field)
+    agent = _agent(rig)
+    agent.start()
+    # Soon after the start udev's clock cannot tell it from one that was in all the time.
+    assert agent.take(field.good, Insertion.FOUND) is Rest.REBOOTING
+    rig.boot()
+    assert rig.events() == ["provisioned", "interrupted", "committed"]
+
+
+def test_stick_that_stays_in_after_it_failed_is_no_other_insertion_in_the_next_boot(field: Field) -> None:
+    rig = field.rig
+    _insert_and_pull(field)
+    rig.boot()
+    agent = _agent(rig)
+    agent.start()
+    assert agent.take(field.good, Insertion.FOUND) is Rest.IDLE
+    assert rig.events() == ["provisioned", "interrupted"]

@@ -273,15 +273,9 @@ class Machine:
     def count(self) -> int:
         return len(self.world.ledger)
 
-    def last_event(self) -> Event | None:
-        return self.world.ledger[-1][1] if self.world.ledger else None
-
     def require_at_least(self, count: int) -> None:
         if self.count() < count:
             raise LedgerError(problem="lost")
-
-    def has_room(self) -> bool:
-        return True
 
     # Judge, Gate, Rebooter, Blanks
     def judge(self) -> tuple[Check, ...]:

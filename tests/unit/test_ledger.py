@@ -39,7 +39,7 @@ def receipts_file(folder: Path) -> Path:
 
 def test_ledger_is_the_ledger_that_the_agent_asks_for(tmp_path: Path) -> None:
     ledger: ports.Ledger = opened(tmp_path)
-    assert (ledger.count(), ledger.last_event()) == (0, None)
+    assert (ledger.count(), ledger.newest()) == (0, None)
 
 
 def test_receipts_are_numbered_chained_and_signed(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_receipts_are_numbered_chained_and_signed(tmp_path: Path) -> None:
 def test_receipts_outlive_the_process(tmp_path: Path) -> None:
     before = filled(tmp_path, 3)
     after = opened(tmp_path)
-    assert (after.count(), after.last_event(), after.holds(draft(2).id)) == (3, Event.COMMITTED, True)
+    assert (after.count(), after.newest(), after.holds(draft(2).id)) == (3, draft(3), True)
     assert list(after.lines()) == list(before.lines())
     assert after.checkpoint() == before.checkpoint()
 
@@ -190,6 +190,6 @@ def test_boot_confirmation_counts_receipts_without_cryptography(tmp_path: Path) 
         "from usbupdate.device import identity\n"
         "from usbupdate.device.ledger import Ledger\n"
         f"ledger = Ledger.open(Path({str(tmp_path)!r}), Identity('gw-0001', {IDENTITY.public_key!r}), None)\n"
-        f"assert (ledger.count(), ledger.last_event(), ledger.holds({draft(1).id!r})) == (2, 'committed', True)"
+        f"assert (ledger.count(), ledger.newest().event, ledger.holds({draft(1).id!r})) == (2, 'committed', True)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

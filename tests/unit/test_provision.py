@@ -78,7 +78,9 @@ def test_a_machine_becomes_a_device(configuration: Configuration) -> None:
     assert (record.root.version, record.root.sha256) == (version, digest)
     assert record.time_floor > "2026"
     ledger = open_ledger(configuration)
-    assert (ledger.count(), ledger.last_event(), record.pending) == (1, Event.PROVISIONED, ())
+    newest = ledger.newest()
+    assert newest is not None
+    assert (ledger.count(), newest.event, record.pending) == (1, Event.PROVISIONED, ())
 
 
 def test_without_an_id_the_device_is_named_after_its_key(configuration: Configuration) -> None:

@@ -219,6 +219,11 @@ def may_condemn(record: DeviceRecord, slot: Slot) -> bool:
     return not (record.is_committed_whole and slot is record.committed.slot)
 
 
+def is_cut_by_medium(receipt: Draft, boot_id: BootId) -> bool:
+    """Tell whether a receipt reports an install that its stick ended in this boot: the next stick came after that."""
+    return receipt.event is Event.INTERRUPTED and receipt.problem != RESTARTED and receipt.moment.boot_id == boot_id
+
+
 def slot_condemned(record: DeviceRecord) -> DeviceRecord:
     """Return the record after the slot was marked bad."""
     attempt = _attempt(record.state)

@@ -26,6 +26,7 @@ from usbupdate.errors import (
     BusyError,
     ForeignStickError,
     InputError,
+    LedgerError,
     MediumError,
     NothingInstalledError,
     NothingOnTrialError,
@@ -116,6 +117,8 @@ class Agent:
             # It is looked at after the restart, which must not wait for it.
             self.announce()
             return self.rest
+        if insertion is Insertion.FOUND and self._is_another_stick():
+            insertion = Insertion.NEW
         self._say(Signal.BUSY)
         with ExitStack() as stack:
             medium: Medium | None = None
@@ -138,6 +141,18 @@ class Agent:
         if failure is not None:
             raise failure
         return self.rest
+
+    def _is_another_stick(self) -> bool:
+        """Tell whether a stick that seems to have been in from the start of the boot came after one that was pulled in it.
+
+        Soon after the start of a boot the time alone cannot tell; a receipt of this boot about an install that its stick ended
+        can.
+        """
+        try:
+            newest = self._machine.ledger.newest()
+        except LedgerError:
+            return False
+        return newest is not None and lifecycle.is_cut_by_medium(newest, self.obligations.boot.boot_id)
 
     def _refused(self, error: UsbupdateError, taking: Taking, medium: Medium | None, insertion: Insertion) -> None:
         """Record and answer why nothing was installed."""

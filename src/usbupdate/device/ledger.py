@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate import durable, plainfile
 from usbupdate.core import checkpoint, envelope
 from usbupdate.core.merkle import GrowingTree, leaf_hash
-from usbupdate.core.receipt import NO_PREVIOUS, REFUSALS, Event, Receipt
+from usbupdate.core.receipt import NO_PREVIOUS, REFUSALS, Receipt
 from usbupdate.device.ledgerfile import RECORD_SIZE_MAX, encode_record, records
 from usbupdate.errors import LedgerError, LedgerShareError, MalformedError
 
@@ -127,8 +127,8 @@ class Ledger:
         """Return how many receipts there are."""
         return self._contents.tree.size
 
-    def last_event(self) -> Event | None:
-        """Return what the newest receipt reports.
+    def newest(self) -> Draft | None:
+        """Return what the newest receipt says, if there is one.
 
         Raises:
             LedgerError: the newest receipt is none of ours.
@@ -136,7 +136,7 @@ class Ledger:
         if not self.count():
             return None
         try:
-            return envelope.peek_unproven(self._contents.last_line).event
+            return envelope.peek_unproven(self._contents.last_line).draft
         except MalformedError as error:
             raise LedgerError(problem=f"receipt {self.count()} is of another form: {error.field}: {error.problem}") from error
 

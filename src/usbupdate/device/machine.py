@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.policy import Offer
-    from usbupdate.core.receipt import Draft, Event, MediumFacts, Traffic
+    from usbupdate.core.receipt import Draft, MediumFacts, Traffic
     from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import ReceiptId, SlotClass
@@ -158,7 +158,7 @@ class UnavailableLedger:
         """Return 0: none can be read."""
         return 0
 
-    def last_event(self) -> Event | None:
+    def newest(self) -> Draft | None:
         """Return None: none can be read."""
         return None
 

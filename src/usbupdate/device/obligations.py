@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
     from usbupdate.core.receipt import Moment
     from usbupdate.core.words import Slot
-    from usbupdate.device.ports import BootLoader, Drafts, Installation, Judge, Ledger, Rebooter, RebootGate, Store
+    from usbupdate.device.ports import BootLoader, Drafts, Installation, Judge, Rebooter, RebootGate, ReceiptLog, Store
 
 
 class Rest(Enum):
@@ -67,7 +67,7 @@ class Ports:
 
     store: Store
     loader: BootLoader
-    ledger: Ledger
+    ledger: ReceiptLog
     judge: Judge
     reboot_gate: RebootGate
     rebooter: Rebooter

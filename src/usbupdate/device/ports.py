@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from usbupdate.core.lifecycle import Tried
-    from usbupdate.core.receipt import Check, Draft, Event, Moment, Traffic
+    from usbupdate.core.receipt import Check, Draft, Moment, Traffic
     from usbupdate.core.record import Attempt, DeviceRecord
     from usbupdate.core.words import BootId, ReceiptId, Slot, SlotClass
 
@@ -91,8 +91,8 @@ class Clock(Protocol):
         """Return what the system clock says, aware and in UTC."""
 
 
-class Ledger(Protocol):
-    """The device's chained receipts; appending is durable, and idempotent by id."""
+class ReceiptLog(Protocol):
+    """Where receipts go; appending is durable, and idempotent by id."""
 
     def append(self, draft: Draft) -> None:
         """Sign and append a receipt unless one with this id is there.
@@ -106,11 +106,15 @@ class Ledger(Protocol):
     def count(self) -> int:
         """Return how many receipts there are."""
 
-    def last_event(self) -> Event | None:
-        """Return what the newest receipt reports."""
-
     def require_at_least(self, count: int) -> None:
         """Raise `LedgerError` if there are fewer receipts than the state remembers: their numbers must not be used again."""
+
+
+class Ledger(ReceiptLog, Protocol):
+    """The device's chained receipts."""
+
+    def newest(self) -> Draft | None:
+        """Return what the newest receipt says, if there is one; raises `LedgerError` where it is none of ours."""
 
     def has_room(self) -> bool:
         """Tell whether whatever one more attempt may have to report is sure to fit."""

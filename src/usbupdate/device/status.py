@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from usbupdate.core.receipt import Event
+    from usbupdate.core.receipt import Draft
     from usbupdate.core.strictjson import Json
     from usbupdate.core.words import Slot, SlotClass
     from usbupdate.device.bootloaders.simulated import SlotStatus
@@ -75,9 +75,9 @@ def status_table(
         ledger: its receipts.
         slots: what was found out about each slot.
     """
-    event: Event | None = None
+    newest: Draft | None = None
     with suppress(LedgerError):
-        event = ledger.last_event()
+        newest = ledger.newest()
     return {
         "device": device,
         "state": "unknown" if record is None else state_name(record.state),
@@ -86,7 +86,7 @@ def status_table(
         "sequence": None if record is None else record.committed.sequence,
         "slots": {str(slot): report.table() for slot, report in slots.items()},
         "receipts": ledger.count(),
-        "last_event": None if event is None else str(event),
+        "last_event": None if newest is None else str(newest.event),
     }
 
 
