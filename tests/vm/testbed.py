@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ from refdevice.stickimage import FileSystem, make_stick
 
 MIB: Final = 1 << 20
 STICK_SIZE: Final = 512 * MIB
+_FILLING: Final = 8 * MIB + 4096
+"""No whole number of chunks, so that what comes behind it moves within its chunk, too."""
+
 _IDLE: Final = "The device reference-1 is ready"
 
 
@@ -40,6 +44,12 @@ def first_release() -> Release:
 def next_release(fault: Fault | None = None, **changes: object) -> Release:
     """Return the release that a device is updated to."""
     return Release("2.0", 2, office() / "metadata/1.root.json", fault, **changes)  # type: ignore[arg-type]
+
+
+def distant_release() -> Release:
+    """Return a next release in which hardly a block lies where the first one has it: a long file comes before all others."""
+    digests = "".join(hashlib.sha256(number.to_bytes(4, "big")).hexdigest() for number in range(_FILLING // 64))
+    return next_release(settings=(("aaa", digests),))
 
 
 def stick_folder(*releases: Release) -> Path:
