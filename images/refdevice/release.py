@@ -107,8 +107,7 @@ def _breakage(fault: Fault) -> Callable[[Path], None]:
         case Fault.PANICS:
             return _panic
         case Fault.HANGS:
-            # After the initramfs has armed the watchdog, which nobody feeds from then on.
-            return lambda root: _before_initramfs(root, "echo 'this release hangs'; while :; do sleep 10; done\n")
+            return _hang
         case Fault.UNHEALTHY:
             return lambda root: (root / "usr/lib/usbupdate/machine-works").unlink()
         case Fault.AGENT_RAISES:
@@ -129,6 +128,11 @@ def _panic(root: Path) -> None:
     unit = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo c >/proc/sysrq-trigger'\n"
     (root / "etc/systemd/system/spoiled.service").write_text(unit)
     (root / "etc/systemd/system/sysinit.target.wants/spoiled.service").symlink_to("/etc/systemd/system/spoiled.service")
+
+
+def _hang(root: Path) -> None:
+    # The settings are read after each script of the initramfs: not before one has armed the watchdog, which nobody feeds then.
+    _before_initramfs(root, "while [ -c /dev/watchdog ]; do echo 'this release hangs'; sleep 10; done\n")
 
 
 def _break_agent(root: Path) -> None:

@@ -195,6 +195,27 @@ def test_file_systems_may_be_built_in_loaded_or_loadable(surroundings: Surroundi
     assert around(surroundings)["file systems"].ok
 
 
+def test_a_dead_man_that_looks_into_another_state_folder_is_found(tmp_path: Path, surroundings: Surroundings) -> None:
+    """It would never end a trial; the blind one would restart every boot after a commit."""
+    assert around(surroundings)["dead man"].ok
+    path = board(tmp_path)
+    path.write_text(path.read_text().replace('state_dir = "/var/lib/usbupdate"', 'state_dir = "/data/usbupdate"'))
+    for unit, condition in (
+        ("usbupdate-deadman", "/data/usbupdate/trial"),
+        ("usbupdate-deadman-blind", "!/data/usbupdate/provisioned"),
+    ):
+        finding = found(path, surroundings)["dead man"]
+        assert finding.is_missing
+        assert condition in finding.advice
+        drop_in = surroundings.unit_folders[-1] / f"{unit}.service.d" / "state.conf"
+        drop_in.parent.mkdir()
+        # A condition is added to those before; only an empty one takes these back.
+        drop_in.write_text(f"[Unit]\nConditionPathExists={condition}\n")
+        assert found(path, surroundings)["dead man"].is_missing
+        drop_in.write_text(f"[Unit]\nConditionPathExists=\nConditionPathExists={condition}\n")
+    assert found(path, surroundings)["dead man"].ok
+
+
 def test_a_masked_rule_or_unit_is_not_there(tmp_path: Path, surroundings: Surroundings) -> None:
     for folder in ("etc", "none"):
         (tmp_path / folder).mkdir()

@@ -26,13 +26,15 @@ from usbupdate.device.ledger import SIZE_MAX as LEDGER_SIZE_MAX
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
+PAGES = sorted(
+    page for folder in (".", "docs/**", "images", "systemd", "udev-rules") for page in CHECKOUT.glob(f"{folder}/*.md")
+)
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:^|`|[$#] )usbupdate ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)", re.MULTILINE)
-TEST_OR_SOURCE = re.compile(r"`((?:src|tests|docs|systemd|udev-rules|benchmarks)/[\w./-]+\.\w+)`")
+TEST_OR_SOURCE = re.compile(r"`((?:src|tests|docs|images|systemd|udev-rules|benchmarks)/[\w./-]+\.\w+)`")
 
 
 def _anchors(page: Path) -> set[str]:

@@ -21,8 +21,9 @@ from usbupdate.device.health import folder_problem
 from usbupdate.device.machine import TRUST_FOLDER
 from usbupdate.device.slots import BlockSlots
 from usbupdate.device.statestore import StateStore
-from usbupdate.device.surroundings import Surroundings, looks_at_signals, looks_at_system, read_small
+from usbupdate.device.surroundings import Surroundings, looks_at_signals, looks_at_system
 from usbupdate.device.unit import load_unit
+from usbupdate.device.unitfiles import read_small
 from usbupdate.errors import NotProvisionedError, UsbupdateError
 
 if TYPE_CHECKING:

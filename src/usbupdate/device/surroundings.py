@@ -20,6 +20,8 @@ from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.configuration import RebootPolicy
 from usbupdate.device.findings import Look, Weight, Wrong
 from usbupdate.device.signals import LEDS
+from usbupdate.device.statestore import PROVISIONED_FILE, TRIAL_FILE
+from usbupdate.device.unitfiles import is_in_force, read_small, settings_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +97,7 @@ def looks_at_system(configuration: Configuration, surroundings: Surroundings) ->
         yield Look("udev rule", lambda: _rule(surroundings.rule_folders))
         yield Look("units", partial(_installed, units, UNITS))
         yield Look("units enabled", partial(_installed, units, ENABLED))
+        yield Look("dead man", partial(_dead_man, units, configuration.state_dir))
         yield Look("emergency", partial(_installed, units, (EMERGENCY,)), Weight.SHOULD)
         if configuration.reboot is RebootPolicy.GATED:
             yield Look("gates asked again", partial(_installed, units, (GATED,)), Weight.SHOULD)
@@ -105,14 +108,6 @@ def looks_at_system(configuration: Configuration, surroundings: Surroundings) ->
     yield Look("programs", lambda: _programs(programs))
     yield Look("watchdog", lambda: _watchdog(surroundings), Weight.SHOULD)
     yield Look("byte code", lambda: _byte_code(Path(__file__)), Weight.SHOULD)
-
-
-def read_small(path: Path) -> str:
-    """Return what a small file of the system says, nothing if it cannot be read."""
-    try:
-        return path.read_text("utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _kernel(release: str) -> str | Wrong:
@@ -129,7 +124,10 @@ def _words(path: Path) -> list[str]:
 def _root_word(path: Path) -> str | Wrong:
     for word in _words(path):
         if word.startswith(("root=LABEL=", "root=UUID=")):
-            return Wrong(f"{word} may name both slots, for they can hold the same image.", "Use root=PARTUUID= or root=/dev/….")
+            return Wrong(
+                f"{word} may name both slots, for they can hold the same image.",
+                "Use root=/dev/…, or root=PARTUUID= where no stick can be in at the start.",
+            )
     return "root is right"
 
 
@@ -184,21 +182,26 @@ def _rule(folders: tuple[Path, ...]) -> str | Wrong:
 
 
 def _installed(folders: tuple[Path, ...], names: tuple[str, ...]) -> str | Wrong:
-    missing = [name for name in names if not _is_in_force(folders, name)]
+    missing = [name for name in names if not is_in_force(folders, name)]
     if missing:
         return Wrong(f"Not installed: {', '.join(missing)}.", "See systemd/README.md of usbupdate.")
     return ", ".join(names)
 
 
-def _is_in_force(folders: tuple[Path, ...], name: str) -> bool:
-    """Tell whether a unit is there and not masked, which an empty file or a link to /dev/null in an earlier folder does."""
-    found = next((folder / name for folder in folders if os.path.lexists(folder / name)), None)
-    if found is None:
-        return False
-    if found.is_symlink() and found.readlink() != Path(os.devnull):
-        # Links that enable a unit name a place in the image, which may be looked at from outside.
-        return True
-    return found.is_file() and found.stat().st_size > 0
+def _dead_man(folders: tuple[Path, ...], state_dir: Path) -> str | Wrong:
+    """Both look into the state folder: one that looks elsewhere never ends a trial, or ends every boot."""
+    wanted = {
+        "usbupdate-deadman.service": f"{state_dir / TRIAL_FILE}",
+        "usbupdate-deadman-blind.service": f"!{state_dir / PROVISIONED_FILE}",
+    }
+    for unit, condition in wanted.items():
+        found = settings_in_force(folders, unit, "ConditionPathExists")
+        if found != [condition]:
+            return Wrong(
+                f"{unit} does not look into the state folder: ConditionPathExists={' '.join(found)}.",
+                f"Add a drop-in that says ConditionPathExists={condition}; see systemd/README.md of usbupdate.",
+            )
+    return str(state_dir)
 
 
 def _command(command: Path) -> str | Wrong:
