@@ -21,7 +21,6 @@ NAME_PART: Final = 15
 """So many UTF-16 units of a name stand in one entry."""
 END: Final = 0xFFFF_FFFF
 BITMAP, UPCASE, FILE, STREAM, NAME = 0x81, 0x82, 0x85, 0xC0, 0xC1
-IN_USE: Final = 0x80
 FOLDER, ARCHIVE = 0x10, 0x20
 ALLOCATION_POSSIBLE, CONTIGUOUS = 0x01, 0x02
 _CHAIN_END_MIN: Final = 0xFFFF_FFF8

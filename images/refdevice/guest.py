@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from refdevice.machine import Start
     from usbupdate.core.strictjson import Json
 
-BOOT_S: Final = 240.0
+BOOT_S: Final = 600.0
 """A boot under emulation takes about 20 seconds on a machine that does nothing else."""
 _ANSWER_S: Final = 180.0
 _READY: Final = "shell-is-ready"

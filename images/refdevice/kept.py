@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal as signals
 import subprocess
@@ -39,6 +40,7 @@ _QEMU: Final = "qemu-system-x86_64"
 _BOOTING: Final = "usbupdate: booting slot"
 _READY: Final = "shell-is-ready"
 _GLANCE_S: Final = 60.0
+_ENDS_MS: Final = 60_000
 _GLANCE: Final = (
     "cat /run/usbupdate/status.json 2>/dev/null || echo '{}'; cat /usr/lib/usbupdate/release.json; "
     "sed -n 's/.*usbupdate.slot=\\([^ ]*\\).*/\\1/p' /proc/cmdline"
@@ -131,7 +133,7 @@ class KeptDevice:
         """Switch it off in the middle of whatever it does.
 
         Raises:
-            KeptError: it is switched off.
+            KeptError: it is switched off, or does not end.
         """
         self._require_running()
         pid = int((self.folder / _PID).read_text())
@@ -139,6 +141,11 @@ class KeptDevice:
             handle = os.pidfd_open(pid)
             try:
                 signals.pidfd_send_signal(handle, signals.SIGKILL)
+                # Until it is gone, its disk and its sockets are taken.
+                gone = select.poll()
+                gone.register(handle, select.POLLIN)
+                if not gone.poll(_ENDS_MS):
+                    raise KeptError("The machine does not end. Look whether its process hangs on a disk.")
             finally:
                 os.close(handle)
 

@@ -60,8 +60,6 @@ PACKAGES: Final = (
     "usr-is-merged",
 )
 
-INITRAMFS_MODULES: Final = ("virtio_pci", "virtio_blk", "ext4", "i6300esb")
-
 MODULES: Final = (
     "block/virtio_blk",
     "char/hw_random/virtio-rng",

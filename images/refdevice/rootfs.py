@@ -5,6 +5,7 @@ Two layers, each kept as a tar file: the packages take minutes and change seldom
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import sys
@@ -57,7 +58,8 @@ _FILE_SYSTEMS: Final = ("autofs", "exfat", "ext4", "fat", "jbd2", "mbcache", "nl
 def base() -> Path:
     """Return the tar file of the Debian system, built if the cache lacks it."""
     source = f"{layout.SUITE} {layout.MIRROR} {layout.EPOCH}"
-    key = digest_of(source, str((layout.PACKAGES, layout.MODULES, _EXCLUDED, _UNUSED, _FILE_SYSTEMS)), _INITRAMFS, _MODPROBE)
+    rules = str((layout.PACKAGES, layout.MODULES, _EXCLUDED, _UNUSED, _FILE_SYSTEMS))
+    key = digest_of(source, rules, _INITRAMFS, _MODPROBE, inspect.getsource(_build_base))
     return cached("debian.tar", key, _build_base)
 
 
@@ -83,13 +85,13 @@ def _build_base(target: Path) -> None:
 
 def system() -> Path:
     """Return the tar file of the whole system of this checkout, without a release's own name, root of trust and faults."""
-    sources = [CHECKOUT / name for name in ("src", "pyproject.toml", "udev-rules", "systemd")]
-    return system_with(wheel_of_checkout(), digest_of(*sources))
+    return system_with(wheel_of_checkout(), digest_of(CHECKOUT / "src", CHECKOUT / "pyproject.toml"))
 
 
 def system_with(wheel: Path, key: str) -> Path:
     """Return the tar file of a system that runs another wheel of the product; `key` names its units and rules too."""
-    whole = digest_of(base().name, key, wheel, _OVERLAY, _REQUIREMENTS, CHECKOUT / "systemd", CHECKOUT / "udev-rules")
+    recipe = (Path(__file__), Path(layout.__file__), _OVERLAY, _REQUIREMENTS, CHECKOUT / "systemd", CHECKOUT / "udev-rules")
+    whole = digest_of(base().name, key, wheel, *recipe)
     return cached("system.tar", whole, lambda target: _build_system(wheel, target))
 
 

@@ -137,7 +137,8 @@ def board(tmp_path: Path, office: Office) -> GrubBoard:
 
 def test_an_update_commits_and_its_slot_stays_choosable(board: GrubBoard, office: Office) -> None:
     assert board.insert(office.stick()) is Rest.REBOOTING
-    assert board.variables == {"ORDER": "B A", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0"}
+    trial = {"ORDER": "B A", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0", "usbupdate_trial": "B"}
+    assert board.variables == trial
     assert board.firmware() is Slot.B
     assert board.start() == (Rest.IDLE, [Event.COMMITTED])
     assert (board.variables["B_OK"], board.variables["B_TRY"]) == ("1", "0")

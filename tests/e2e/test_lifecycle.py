@@ -14,9 +14,10 @@ from tuf.api.metadata import Targets
 
 from tests.field import APP, CHUNK, CHUNKS, NEXT, OFFERED, RUNNING, load
 from usbupdate.cli.outcome import require_kept
+from usbupdate.core import lifecycle
 from usbupdate.core.policy import Insertion
-from usbupdate.core.receipt import CheckResult, Event, Traffic
-from usbupdate.core.words import DeviceId
+from usbupdate.core.receipt import CheckResult, Event, Problem, Traffic
+from usbupdate.core.words import BootId, DeviceId
 from usbupdate.device import process
 from usbupdate.device.agent import Agent
 from usbupdate.device.obligations import Rest
@@ -671,17 +672,46 @@ def test_stick_that_follows_a_pulled_one_is_another_insertion_however_soon_after
     _insert_and_pull(field)
     agent = _agent(rig)
     agent.start()
-    # Soon after the start udev's clock cannot tell it from one that was in all the time.
-    assert agent.take(field.good, Insertion.FOUND) is Rest.REBOOTING
+    # Soon after the start nothing else tells it from one that was in all the time.
+    assert agent.take(field.good, Insertion.FOUND, rig.last().moment.monotonic_ms + 1) is Rest.REBOOTING
     rig.boot()
     assert rig.events() == ["provisioned", "interrupted", "committed"]
+
+
+@pytest.mark.parametrize("later_ms", [None, 0, -5_000])
+def test_stick_that_was_in_before_another_one_failed_is_no_other_insertion(field: Field, later_ms: int | None) -> None:
+    """A second partition of the same stick, or a second stick, whose release may have hung the device before."""
+    rig = field.rig
+    _insert_and_pull(field)
+    connected_ms = None if later_ms is None else rig.last().moment.monotonic_ms + later_ms
+    agent = _agent(rig)
+    agent.start()
+    assert agent.take(field.good, Insertion.FOUND, connected_ms) is Rest.IDLE
+    assert rig.events() == ["provisioned", "interrupted"]
 
 
 def test_stick_that_stays_in_after_it_failed_is_no_other_insertion_in_the_next_boot(field: Field) -> None:
     rig = field.rig
     _insert_and_pull(field)
+    connected_ms = rig.last().moment.monotonic_ms + 1
     rig.boot()
     agent = _agent(rig)
     agent.start()
-    assert agent.take(field.good, Insertion.FOUND) is Rest.IDLE
+    assert agent.take(field.good, Insertion.FOUND, connected_ms) is Rest.IDLE
     assert rig.events() == ["provisioned", "interrupted"]
+
+
+def test_install_that_a_restart_ended_was_not_cut_by_its_stick(field: Field) -> None:
+    rig = field.rig
+    with pytest.raises(_Killed):
+        Bench(rig.folder, lambda line: rig.lines.append(line), _Killer(0)).insert(field.good)  # noqa: PLW0108 - as above
+    agent = _agent(rig)
+    agent.start()
+    receipt, boot_id = rig.last(), agent.obligations.boot.boot_id
+    assert (receipt.event, receipt.moment.boot_id) == (Event.INTERRUPTED, boot_id)
+    assert not lifecycle.is_cut_by_medium(receipt, boot_id)
+    # Whatever a boot loader adds to the text.
+    told = replace(receipt, problem=replace(lifecycle.RESTARTED, text="Restarted. And the slot could not be marked bad."))
+    assert not lifecycle.is_cut_by_medium(told, boot_id)
+    assert lifecycle.is_cut_by_medium(replace(receipt, problem=Problem("medium-gone", "")), boot_id)
+    assert not lifecycle.is_cut_by_medium(replace(receipt, problem=Problem("medium-gone", "")), BootId("another"))

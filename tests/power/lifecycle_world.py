@@ -173,7 +173,7 @@ class Machine:
 
     def run(self, insertion: Insertion | None) -> Rest:
         """Run the agent until it rests; offers of the stick are taken as the agent takes them."""
-        ports = Ports(self, self, self, self, self, self, self)
+        ports = Ports(self, self, self, self, self, self, self, self)
         obligations = Obligations(self.world.record, Boot(self.slot, self.boot_id), ports)
         obligations.resume()
         rest = obligations.settle()
@@ -253,6 +253,13 @@ class Machine:
 
     def was_tried(self, slot: Slot) -> Tried:
         return self.world.memory.was_tried(slot)
+
+    def is_on_trial(self, slot: Slot) -> bool | None:
+        raise AssertionError("asked only where the state is gone")
+
+    # DeadMan
+    def stand_down(self) -> None:
+        pass
 
     def _remember(self, steps: Iterator[Memory]) -> None:
         for memory in steps:

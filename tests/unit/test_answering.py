@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNREADABLE = "unreadable"
+ALLOWED = ("vfat", "exfat")
 
 
 def silent(sys: Path, *held: str) -> list[bool]:
@@ -29,7 +30,7 @@ def silent(sys: Path, *held: str) -> list[bool]:
             raise MediumUnreadableError(name=str(path), problem="its file system cannot be told")
         return FileSystem(type=filesystem)
 
-    return [is_answered_beside(path, lambda path: StickDevice(path, "", path), probed) for path in paths]
+    return [is_answered_beside(path, ALLOWED, lambda path: StickDevice(path, "", path), probed) for path in paths]
 
 
 @pytest.mark.parametrize(
@@ -41,20 +42,26 @@ def silent(sys: Path, *held: str) -> list[bool]:
         (["vfat", ""], [False, True]),
         (["", "", ""], [False, True, True]),
         (["crypto_LUKS"], [False]),
-        (["vfat", "ext4"], [False, False]),
+        (["vfat", "ext4"], [False, True]),
+        (["ext4", "vfat", "exfat"], [True, False, True]),
+        (["ext4", "crypto_LUKS"], [False, True]),
         ([UNREADABLE], [False]),
         (["", UNREADABLE], [True, False]),
     ],
 )
-def test_a_partition_that_holds_nothing_leaves_the_answer_to_another(
-    tmp_path: Path, held: list[str], expected: list[bool]
-) -> None:
+def test_one_partition_of_a_stick_answers_for_all(tmp_path: Path, held: list[str], expected: list[bool]) -> None:
     assert silent(tmp_path, *held) == expected
 
 
 def test_a_stick_without_partitions_answers_for_itself(tmp_path: Path) -> None:
-    assert not is_answered_beside(tmp_path, lambda path: StickDevice(path, "", path), lambda _: FileSystem())
+    assert not is_answered_beside(tmp_path, ALLOWED, lambda path: StickDevice(path, "", path), lambda _: FileSystem())
+
+
+def test_a_disk_with_partitions_leaves_the_answer_to_them(tmp_path: Path) -> None:
+    silent(tmp_path, "vfat")
+    disk = tmp_path / "sda"
+    assert is_answered_beside(disk, ALLOWED, lambda path: StickDevice(path, "", path), lambda _: FileSystem("iso9660"))
 
 
 def test_a_folder_is_no_partition(tmp_path: Path) -> None:
-    assert not is_answered_beside(tmp_path)
+    assert not is_answered_beside(tmp_path, ALLOWED)

@@ -227,6 +227,19 @@ def test_a_slot_that_was_booted_on_trial_was_tried(bench: Bench) -> None:
     assert bench.loader.was_tried(Slot.B) is (Tried.YES if bench.tells_tries else Tried.UNKNOWN)
 
 
+@pytest.mark.parametrize("decide", ["mark_good", "mark_bad"])
+def test_a_slot_is_on_trial_from_its_activation_until_it_is_decided(bench: Bench, decide: str) -> None:
+    told = bench.tells_tries
+    assert bench.loader.is_on_trial(Slot.A) is (False if told else None)
+    bench.loader.mark_active(Slot.B)
+    bench.power_cycle()
+    bench.loader.mark_good(Slot.A)
+    assert bench.loader.is_on_trial(Slot.B) is (True if told else None)
+    assert bench.loader.is_on_trial(Slot.A) is (False if told else None)
+    getattr(bench.loader, decide)(Slot.B)
+    assert bench.loader.is_on_trial(Slot.B) is (False if told else None)
+
+
 def test_a_counter_left_at_nothing_by_marking_bad_is_not_a_try(bench: Bench) -> None:
     bench.loader.mark_active(Slot.B)
     bench.power_cycle()

@@ -50,7 +50,8 @@ def test_marking_active_puts_the_slot_first(board: Board) -> None:
 
     board.loader.mark_active(Slot.B)
 
-    assert board.variables == {"ORDER": "B A", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0"}
+    in_raucs_names = {"ORDER": "B A", "A_OK": "1", "A_TRY": "0", "B_OK": "1", "B_TRY": "0"}
+    assert board.variables == {**in_raucs_names, "usbupdate_trial": "B"}
 
 
 def test_marking_bad_leaves_the_order(board: Board) -> None:

@@ -45,7 +45,8 @@ def test_an_update_in_raucs_names(board: UbootBoard, loader: UbootLoader) -> Non
     loader.mark_bad(Slot.B)
     assert variables(board) == {"BOOT_ORDER": "A", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "0"}
     loader.mark_active(Slot.B)
-    assert variables(board) == {"BOOT_ORDER": "B A", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}
+    trial = {"BOOT_ORDER": "B A", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3", "usbupdate_trial": "B"}
+    assert variables(board) == trial
     board.set(BOOT_B_LEFT="2")
     loader.mark_good(Slot.B)
     assert variables(board) == {"BOOT_ORDER": "B A", "BOOT_A_LEFT": "3", "BOOT_B_LEFT": "3"}

@@ -210,9 +210,10 @@ def test_a_dead_man_that_looks_into_another_state_folder_is_found(tmp_path: Path
         drop_in = surroundings.unit_folders[-1] / f"{unit}.service.d" / "state.conf"
         drop_in.parent.mkdir()
         # A condition is added to those before; only an empty one takes these back.
-        drop_in.write_text(f"[Unit]\nConditionPathExists={condition}\n")
+        both = f"ConditionPathExists={condition}\nConditionPathExists=!/run/usbupdate/no-trial\n"
+        drop_in.write_text(f"[Unit]\n{both}")
         assert found(path, surroundings)["dead man"].is_missing
-        drop_in.write_text(f"[Unit]\nConditionPathExists=\nConditionPathExists={condition}\n")
+        drop_in.write_text(f"[Unit]\nConditionPathExists=\n{both}")
     assert found(path, surroundings)["dead man"].ok
 
 

@@ -18,11 +18,10 @@ from usbupdate.core.receipt import Event
 from usbupdate.core.words import Slot
 from usbupdate.device.agent import Agent
 from usbupdate.device.bootloaders import simulated
-from usbupdate.device.confirm import confirm_without_state
 from usbupdate.device.lock import LOCK_FILE, locked, locked_after_waiting
 from usbupdate.device.signals import Signal
 from usbupdate.device.statestore import WAITING_FILE
-from usbupdate.errors import NotProvisionedError, UnusableFileError
+from usbupdate.errors import UnusableFileError
 from usbupdate.simulate import hardware
 from usbupdate.simulate.bench import BOOT_LOADER_FILE
 
@@ -155,18 +154,6 @@ def test_a_device_whose_state_folder_is_gone_confirms_its_boot(field: Field) -> 
         boot_path.boot(config(rig))
     assert tries(rig, Slot.A) == before + 1
     assert sentence(rig).startswith("refused, nothing changed")
-
-
-def test_a_release_that_may_be_on_trial_is_not_confirmed_blindly(field: Field) -> None:
-    rig = field.rig
-    power_cycle(rig)
-    before = tries(rig, Slot.A)
-    machine = joining.machine_of(rig.bench.configuration(), "unattended")
-    error = NotProvisionedError(path="state")
-    confirm_without_state(replace(machine, may_be_on_trial=True), error)
-    assert tries(rig, Slot.A) == before
-    confirm_without_state(machine, error)
-    assert tries(rig, Slot.A) == before + 1
 
 
 def test_the_person_hears_of_a_restart_before_the_system_ends_the_agent(field: Field) -> None:

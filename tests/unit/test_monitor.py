@@ -47,7 +47,7 @@ class Port:
             raise EndError
 
 
-def watch(port: Port) -> list[tuple[Path, Insertion]]:
+def watch(port: Port, how_it_came: Insertion = Insertion.NEW) -> list[tuple[Path, Insertion]]:
     taken: list[tuple[Path, Insertion]] = []
 
     def take(source: Path, insertion: Insertion) -> Rest:
@@ -55,7 +55,7 @@ def watch(port: Port) -> list[tuple[Path, Insertion]]:
         return Rest.IDLE
 
     with pytest.raises(EndError):
-        keep_watch(port, take)
+        keep_watch(port, take, lambda _: how_it_came)
     return taken
 
 
@@ -87,13 +87,19 @@ def test_a_stick_that_is_put_in_again_is_new_whatever_its_name() -> None:
     assert taken == [(SDA1, Insertion.NEW)] * 3
 
 
+def test_a_stick_that_stayed_in_and_appears_after_the_first_look_is_not_new() -> None:
+    """Else a release that hangs would be installed anew at every start, for ever."""
+    taken = watch(Port({}, {SDA1: "1"}, {}, {SDA1: "2"}), Insertion.FOUND)
+    assert taken == [(SDA1, Insertion.FOUND), (SDA1, Insertion.NEW)]
+
+
 def test_a_restart_ends_the_watch() -> None:
     keep_watch(Port({SDA1: "1", SDB1: "2"}), lambda *_: Rest.REBOOTING)
 
 
 def test_an_internal_disk_is_never_among_the_sticks() -> None:
     try:
-        sticks = UdevSticks()
+        sticks = UdevSticks(("vfat",))
     except (ProgramMissingError, OSError) as error:
         pytest.skip(f"no udev here: {error}")
     for path in sticks.present():
@@ -105,6 +111,7 @@ def test_the_monitor_ends_in_order_when_it_is_told_to(field: Field) -> None:
         "import sys\n"
         "from usbupdate.device import monitor\n"
         "class Nothing:\n"
+        "    def __init__(self, allowed): assert 'vfat' in allowed\n"
         "    def present(self): return {}\n"
         "    def wait(self):\n"
         "        print('waiting', flush=True)\n"

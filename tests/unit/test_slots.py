@@ -45,16 +45,25 @@ def test_slots_on_the_disk_of_the_running_system_are_found_by_partition_label(bo
     assert slots.device(Slot.B, ROOTFS).number == Number(179, 3)
 
 
-def test_a_stick_that_bears_a_slots_label_too_makes_the_slot_unusable(board: Board) -> None:
+@pytest.mark.parametrize("linked", ["mmcblk0p3", "sda2"])
+def test_a_stick_that_bears_a_slots_label_is_not_the_slot_and_keeps_it_from_being_written(board: Board, linked: str) -> None:
     board.partition("sda2", "8:2", on=board.sysfs / "devices" / USB / "block" / "sda", label="rootfs-b")
+    board.link("disk/by-partlabel/rootfs-b", linked)
+    slots = BlockSlots(BY_LABEL, board.devices)
 
-    assert refusal(board, "/dev/disk/by-partlabel/rootfs-b") == "more than one device claims that name"
+    # A release on trial is not judged by what else is plugged in.
+    assert slots.device(Slot.B, ROOTFS).number == Number(179, 3)
+    assert slots.device(Slot.B, ROOTFS).path == board.devices.devfs / "mmcblk0p3"
+    assert slots.owner(Number(179, 3)) is Slot.B
+    with pytest.raises(SlotUnusableError) as caught:
+        slots.open(Slot.B)
+    assert caught.value.problem == "more than one device claims that name"
 
 
-def test_a_stick_whose_link_was_made_last_does_not_become_the_slot(board: Board) -> None:
-    board.link("disk/by-partlabel/rootfs-b", "sda1")
-
-    assert refusal(board, "/dev/disk/by-partlabel/rootfs-b") == "more than one device claims that name"
+def test_two_partitions_of_the_own_disk_with_one_label_are_no_slot(board: Board) -> None:
+    board.partition("mmcblk0p9", "179:9", on=(board.devices.sysfs / "dev/block/179:0").resolve(), label="rootfs-b")
+    with pytest.raises(SlotUnusableError):
+        BlockSlots(BY_LABEL, board.devices).open(Slot.B)
 
 
 def test_a_label_that_only_another_disk_bears_is_not_the_slot(board: Board) -> None:

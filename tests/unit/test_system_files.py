@@ -11,6 +11,7 @@ import pytest
 
 from usbupdate.device.board import TRIAL_WORD
 from usbupdate.device.configuration import HEALTH_TIMEOUT_MAX_S
+from usbupdate.device.deadman import NO_TRIAL
 from usbupdate.device.statestore import PROVISIONED_FILE
 
 TOP = Path(__file__).parents[2]
@@ -182,10 +183,11 @@ def test_the_dead_man_needs_no_python_and_only_strikes_on_trial() -> None:
     service = settings("usbupdate-deadman.service")
     assert service["Unit.SuccessAction"] == ["reboot-force"]
     assert "Service.ExecStart" not in service
-    assert service["Unit.ConditionPathExists"] == ["/var/lib/usbupdate/trial"]
+    assert service["Unit.ConditionPathExists"] == ["/var/lib/usbupdate/trial", f"!{NO_TRIAL}"]
     assert service["Unit.DefaultDependencies"] == ["no"]
-    (wants,) = settings("emergency.target.d/usbupdate.conf")["Unit.Wants"]
-    assert wants == "var-lib-usbupdate.mount usbupdate-deadman.service"
+    now, later = settings("emergency.target.d/usbupdate.conf")["Unit.Wants"]
+    assert now == "var-lib-usbupdate.mount usbupdate-deadman.service"
+    assert later == "usbupdate-deadman.timer"
 
 
 def test_a_trial_that_cannot_see_the_state_ends_too_and_a_committed_release_does_not() -> None:
@@ -193,7 +195,7 @@ def test_a_trial_that_cannot_see_the_state_ends_too_and_a_committed_release_does
     assert settings("usbupdate-deadman.service")["Unit.Wants"] == ["usbupdate-deadman-blind.service"]
     assert blind["Unit.SuccessAction"] == ["reboot-force"]
     assert blind["Unit.ConditionKernelCommandLine"] == [TRIAL_WORD]
-    assert blind["Unit.ConditionPathExists"] == [f"!/var/lib/usbupdate/{PROVISIONED_FILE}"]
+    assert blind["Unit.ConditionPathExists"] == [f"!/var/lib/usbupdate/{PROVISIONED_FILE}", f"!{NO_TRIAL}"]
     assert TRIAL_WORD in (TOP / "images/grub/usbupdate.cfg").read_text("utf-8")
 
 

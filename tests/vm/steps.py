@@ -31,6 +31,13 @@ def answer(guest: Guest) -> str:
     return guest.transcript.expect(_ANSWER, limit_s=BOOT_S, channel=JOURNAL)[1]
 
 
+def require_no_other_answer(guest: Guest) -> None:
+    """Hold that the person hears one answer, once every service of what was plugged in has ended."""
+    working = "systemctl list-units --no-legend --state=active,activating,deactivating 'usbupdate@*' | grep -q ."
+    guest.run(f"udevadm settle; while {working}; do sleep 0.2; done")
+    assert len(guest.transcript.heard(_ANSWER)) == 1
+
+
 def signal(guest: Guest) -> str:
     """Wait for the next signal, busy or not, and return its sentence."""
     return guest.transcript.expect(_SIGNAL, limit_s=BOOT_S, channel=JOURNAL)[1]

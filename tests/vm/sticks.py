@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -94,12 +93,6 @@ def sectors_of(image: Path, path: Path, *, every: int) -> list[int]:
     start = image.read_bytes().find(contents)
     assert start >= 0
     return list(range(start // 512, (start + len(contents)) // 512, every))
-
-
-def copy_image(image: Path, target: Path) -> Path:
-    """Return a second stick, the same to the last byte."""
-    shutil.copyfile(image, target)
-    return target
 
 
 def _key() -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from refdevice import layout
+from refdevice.guest import BOOT_S
 from refdevice.machine import CONSOLE, Disk, Stick
 from refdevice.release import Fault
 from refdevice.stickimage import open_partition
@@ -172,7 +173,7 @@ def switch_on_after(
     guest = start_device(disk=Disk(disk))
     guest.machine.plug(Stick(stick, serial="0001" if plugged is SAME else "0002"))
     guest.machine.run()
-    slot = guest.transcript.expect(r"usbupdate: booting slot (\w)", limit_s=240, channel=CONSOLE)[1]
+    slot = guest.transcript.expect(r"usbupdate: booting slot (\w)", limit_s=BOOT_S, channel=CONSOLE)[1]
     assert slot == "A" or is_bootable
     return guest, disk, stick
 

@@ -10,7 +10,7 @@ from refdevice.machine import Stick
 from refdevice.partitiontable import Table
 from refdevice.stickimage import FileSystem, Partition, make_disk
 from tests.vm import sticks, testbed
-from tests.vm.steps import answer, events, nothing_changed, reason, receipts_on
+from tests.vm.steps import answer, events, nothing_changed, reason, receipts_on, require_no_other_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,9 @@ def test_two_partitions_that_both_hold_usbupdate_are_refused_naming_both(at_rest
     before = stick.read_bytes()
     with nothing_changed(at_rest):
         at_rest.machine.plug(Stick(stick))
-        # udev announces both.
         said = answer(at_rest)
         assert said.startswith("refused, nothing changed: Both /dev/sda1 and /dev/sda2 hold a folder usbupdate.")
-        assert answer(at_rest) == said
+        require_no_other_answer(at_rest)
     assert at_rest.status()["receipts"] == 2
     at_rest.machine.pull()
     assert stick.read_bytes() == before
@@ -43,7 +42,7 @@ def test_of_two_partitions_the_one_that_holds_usbupdate_is_taken(at_rest: Guest,
     at_rest.machine.plug(Stick(stick))
     said = answer(at_rest)
     assert said.startswith("refused, nothing changed: The bundle another 9.0 is not for this hardware")
-    assert answer(at_rest) == said
+    require_no_other_answer(at_rest)
     at_rest.machine.pull()
     receipts = receipts_on(stick, partition=2)
     assert events(receipts) == ["provisioned", "refused"]
@@ -59,10 +58,12 @@ def test_a_stick_whose_partitions_are_named_like_the_device_s_own_is_used_for_no
     make_disk(stick, [*parts, Partition(release, 256 * testbed.MIB, name="esp")], table=Table.GPT)
     with nothing_changed(at_rest):
         at_rest.machine.plug(Stick(stick))
-        said = {answer(at_rest) for _ in range(4)}
-        assert all(each.startswith("refused, nothing changed: ") for each in said)
-        assert sum("more than one device claims that name" in each for each in said) == 1
-        assert sum("holds ext4" in each for each in said) == 3
+        said = answer(at_rest)
+        assert said.startswith("refused, nothing changed: ")
+        assert "more than one device claims that name" in said
+        require_no_other_answer(at_rest)
+        # A release on trial is not judged by what else is plugged in.
+        at_rest.run("usbupdate device check")
         assert "/dev/sd" not in at_rest.run("cat /proc/mounts")
     assert at_rest.run("findmnt -no SOURCE /var/lib/usbupdate") == "/dev/vda4"
     status = at_rest.status()

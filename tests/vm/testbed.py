@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from refdevice import disk, release, rootfs
+from refdevice import disk, machine, release, rootfs
 from refdevice.cache import cached, digest_of
 from refdevice.disk import BootScript
 from refdevice.guest import Guest
@@ -90,7 +90,9 @@ class Resting:
 def resting_device(script: BootScript = BootScript.USBUPDATE) -> Resting:
     """Return a device at rest, booted once for all scenarios."""
     first = first_release()
-    key = digest_of(release.key_of(first), disk.key_of(script))
+    # A machine's memory fits only the machine that it was taken from.
+    qemu = subprocess.run(["qemu-system-x86_64", "--version"], check=True, capture_output=True, text=True).stdout
+    key = digest_of(release.key_of(first), disk.key_of(script), Path(machine.__file__), qemu)
 
     def build(target: Path) -> None:
         target.mkdir()

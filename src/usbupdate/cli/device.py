@@ -22,6 +22,7 @@ from usbupdate.device.board import running_slot
 from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
 from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
+from usbupdate.device.media import connected_ms
 from usbupdate.device.monitor import UdevSticks, keep_watch
 from usbupdate.device.notify import Notifier
 from usbupdate.device.obligations import Rest
@@ -67,7 +68,7 @@ def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
     notifier = Notifier.of_environment()
     notifier.ready()
     try:
-        if is_answered_beside(source):
+        if is_answered_beside(source, _filesystems(config)):
             return
         take_each_plugging(source, lambda insertion: _take(source, config, insertion, "unattended"))
     finally:
@@ -89,7 +90,7 @@ def monitor(config: Config = DEFAULT_PATH) -> None:
     # As with Ctrl-C, so that a stick that is mounted gets unmounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        keep_watch(UdevSticks(), take)
+        keep_watch(UdevSticks(_filesystems(config)), take)
 
 
 @app.command()
@@ -159,7 +160,14 @@ def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> Re
             if announcer.shows(Signal.BUSY, _COMES_FIRST):
                 announcer.announce(Signal.REFUSED, "The stick was removed before its turn. Put it in again.")
             return agent.rest
-        return agent.take(source, insertion)
+        return agent.take(source, insertion, connected_ms(source, LinuxClock()))
+
+
+def _filesystems(config: Path) -> tuple[str, ...]:
+    """Return the file systems that are read; none where nobody says, and then a stick is told why by its first part."""
+    with suppress(UsbupdateError):
+        return load_configuration(config).filesystems
+    return ()
 
 
 def _person() -> str:

@@ -220,8 +220,8 @@ def may_condemn(record: DeviceRecord, slot: Slot) -> bool:
 
 
 def is_cut_by_medium(receipt: Draft, boot_id: BootId) -> bool:
-    """Tell whether a receipt reports an install that its stick ended in this boot: the next stick came after that."""
-    return receipt.event is Event.INTERRUPTED and receipt.problem != RESTARTED and receipt.moment.boot_id == boot_id
+    """Tell whether a receipt reports an install that its stick ended in this boot, rather than a restart."""
+    return receipt.event is Event.INTERRUPTED and not _is_restarted(receipt) and receipt.moment.boot_id == boot_id
 
 
 def slot_condemned(record: DeviceRecord) -> DeviceRecord:
@@ -277,6 +277,11 @@ def _attempt(state: State) -> Attempt:
             return state.attempt
 
 
+def _is_restarted(draft: Draft) -> bool:
+    # By its reason: what a boot loader adds to the text changes nothing about it.
+    return draft.problem is not None and draft.problem.reason == RESTARTED.reason
+
+
 def _moved(attempt: Attempt, traffic: Traffic | None, duration_ms: int) -> Attempt:
     return replace(attempt, draft=replace(attempt.draft, traffic=traffic, duration_ms=duration_ms))
 
@@ -287,7 +292,7 @@ def _outcomes(record: DeviceRecord, attempt: Attempt, event: Event) -> dict[Dige
     bundle = attempt.draft.bundle.manifest_sha256
     outcomes = dict(record.outcomes)
     earlier = outcomes.pop(bundle, None)
-    by_restart = event is Event.INTERRUPTED and attempt.draft.problem == RESTARTED
+    by_restart = event is Event.INTERRUPTED and _is_restarted(attempt.draft)
     outcomes[bundle] = BundleOutcome(
         event=event,
         attempts=1 if earlier is None else earlier.attempts + 1,

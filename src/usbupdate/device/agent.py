@@ -66,6 +66,7 @@ class Agent:
             reboot_gate=machine.reboot_gate,
             rebooter=_AnnouncedRebooter(machine.rebooter, self._say),
             drafts=machine.drafts,
+            dead_man=machine.dead_man,
         )
         boot = lifecycle.Boot(machine.loader.booted(), machine.clock.boot_id())
         self.obligations = Obligations(record, boot, ports)
@@ -82,14 +83,21 @@ class Agent:
 
         Args:
             confirmed: is called as soon as the running slot is marked good, or found not to be ours to mark: before a trial.
+
+        Raises:
+            NotReadyError: the state cannot be saved; it is signalled.
         """
-        self.obligations.resume()
-        if confirmed is not None:
-            confirmed()
-        # What came before the restart stands before its outcome.
-        self._refusals.close_earlier_boot()
-        self.rest = self.obligations.settle()
-        self._record_log_export()
+        try:
+            self.obligations.resume()
+            if confirmed is not None:
+                confirmed()
+            # What came before the restart stands before its outcome.
+            self._refusals.close_earlier_boot()
+            self.rest = self.obligations.settle()
+            self._record_log_export()
+        except NotReadyError as problem:
+            self._say(Signal.REFUSED, f"{problem} {problem.hint}")
+            raise
         return self.rest
 
     def announce(self) -> None:
@@ -102,12 +110,13 @@ class Agent:
         if is_told or self.rest in {Rest.REBOOTING, Rest.WAITING}:
             self._say(*self._answer(None))
 
-    def take(self, source: Path, insertion: Insertion) -> Rest:
+    def take(self, source: Path, insertion: Insertion, connected_ms: int | None = None) -> Rest:
         """Look at a stick and do what it is for; call `start` before.
 
         Args:
             source: a mounted directory, a block device or an image file.
             insertion: how it came.
+            connected_ms: when it was plugged in, in milliseconds since the start of this boot, where the kernel tells.
 
         Raises:
             InputError: it is none of these.
@@ -117,7 +126,8 @@ class Agent:
             # It is looked at after the restart, which must not wait for it.
             self.announce()
             return self.rest
-        if insertion is Insertion.FOUND and self._is_another_stick():
+        if insertion is Insertion.FOUND and connected_ms is not None and self._was_cut_before(connected_ms):
+            # Soon after the start of a boot the time alone cannot tell a new stick from one that stayed in.
             insertion = Insertion.NEW
         self._say(Signal.BUSY)
         with ExitStack() as stack:
@@ -142,17 +152,15 @@ class Agent:
             raise failure
         return self.rest
 
-    def _is_another_stick(self) -> bool:
-        """Tell whether a stick that seems to have been in from the start of the boot came after one that was pulled in it.
-
-        Soon after the start of a boot the time alone cannot tell; a receipt of this boot about an install that its stick ended
-        can.
-        """
+    def _was_cut_before(self, connected_ms: int) -> bool:
+        """Tell whether the newest receipt is of an install that its stick ended in this boot, before a certain moment."""
         try:
             newest = self._machine.ledger.newest()
         except LedgerError:
             return False
-        return newest is not None and lifecycle.is_cut_by_medium(newest, self.obligations.boot.boot_id)
+        if newest is None or not lifecycle.is_cut_by_medium(newest, self.obligations.boot.boot_id):
+            return False
+        return newest.moment.monotonic_ms < connected_ms
 
     def _refused(self, error: UsbupdateError, taking: Taking, medium: Medium | None, insertion: Insertion) -> None:
         """Record and answer why nothing was installed."""

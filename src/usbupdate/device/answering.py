@@ -8,34 +8,46 @@ from usbupdate.device.facts import probe, stick_device
 from usbupdate.errors import MediumError, UnusableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from usbupdate.device.facts import FileSystem, StickDevice
 
 
 def is_answered_beside(
-    source: Path, device_at: Callable[[Path], StickDevice] = stick_device, probed: Callable[[Path], FileSystem] = probe
+    source: Path,
+    allowed: Collection[str],
+    device_at: Callable[[Path], StickDevice] = stick_device,
+    probed: Callable[[Path], FileSystem] = probe,
 ) -> bool:
-    """Tell whether a partition holds nothing and another one of its stick answers for it.
+    """Tell whether another part of a stick answers for it: whoever is told "done" pulls the stick, so only one may say it.
 
-    A good stick whose file system is damaged beyond recognition must be answered. One that was divided by some tool often has a
-    part beside the good one in which nothing ever was.
+    That is the first partition with a file system that is read here; where there is none, the first that holds anything, such
+    as a good one that was damaged beyond recognition; else the first. Each part finds that out by itself, and all alike.
+
+    Args:
+        source: what udev announced.
+        allowed: the file systems that are read.
+        device_at: finds a block device; another only in tests.
+        probed: tells what one holds; another only in tests.
     """
     try:
         device = device_at(source)
     except UnusableFileError:
         return False
     members = device.disk_members()
-    if not device.is_partition or _holds_something(device, probed):
-        return False
-    # Where all are empty, the first one answers.
-    return device.sys != members[0].sys or any(_holds_something(other, probed) for other in members)
+    if not device.is_partition:
+        # A disk that is itself taken for a file system and has partitions, as images of installers are.
+        return members[0].sys != device.sys
+    held = {member.sys: _held(member, probed) for member in members}
+    readable = [sys for sys, filesystem in held.items() if filesystem in allowed]
+    holding = [sys for sys, filesystem in held.items() if filesystem]
+    return device.sys != (readable or holding or list(held))[0]
 
 
-def _holds_something(device: StickDevice, probed: Callable[[Path], FileSystem]) -> bool:
+def _held(device: StickDevice, probed: Callable[[Path], FileSystem]) -> str:
     try:
-        return bool(probed(device.path).type)
+        return probed(device.path).type
     except MediumError:
         # Two file systems in one place, or sectors that cannot be read: not nothing.
-        return True
+        return "unknown"

@@ -76,8 +76,23 @@ class BlockDevices:
         found = self._named(real.name) if real.is_relative_to(self.devfs.resolve()) else None
         if found is None:
             raise SlotUnusableError(path=configured, problem="it is not a block device")
-        self._require_one_claim(configured, path, found)
+        # udev's link leads to whichever claimant came last; what counts is the one that no stick can be.
+        own = self._own(self._claiming(path))
+        if len(own) == 1 and found not in own:
+            (found,) = own
+            real = self.devfs / self._directory(found).name
         return BlockDevice(path=real, number=found, size=self._integer(found, "size") * _SECTOR)
+
+    def require_sole_claim(self, configured: str) -> None:
+        """Refuse a name that more than one device bears, wherever they are.
+
+        Raises:
+            SlotUnusableError: another one bears it too.
+
+        Source: design, section 9, "A stick can't pose as the device's disk".
+        """
+        if self._claiming(self._in_devfs(configured)) - {self.find(configured).number}:
+            raise SlotUnusableError(path=configured, problem="more than one device claims that name")
 
     def root(self) -> Number | None:
         """Return the block device behind `/`, also beneath an overlay; None if it is not known."""
@@ -137,14 +152,18 @@ class BlockDevices:
             raise SlotUnusableError(path=configured, problem="it is not a path under /dev")
         return self.devfs / path.relative_to("/dev")
 
-    def _require_one_claim(self, configured: str, path: Path, found: Number) -> None:
+    def _claiming(self, path: Path) -> set[Number]:
+        """Return the devices that bear a name which any disk can bear; none for a name of another kind."""
         what = _CLAIMS.get(path.parent.name)
         if what is None:
-            return
+            return set()
         name = _UDEV_ESCAPE.sub(lambda match: chr(int(match[1], 16)), path.name)
-        claiming = {number for number, fields in self._all() if fields.get(what) == name}
-        if not claiming <= {found}:
-            raise SlotUnusableError(path=configured, problem="more than one device claims that name")
+        return {number for number, fields in self._all() if fields.get(what) == name}
+
+    def _own(self, devices: set[Number]) -> set[Number]:
+        """Return those that lie on the disk of the running system."""
+        root = self.root()
+        return set() if root is None else {each for each in devices if self.disks(each) <= self.disks(root)}
 
     def _all(self) -> Iterator[tuple[Number, dict[str, str]]]:
         for name in _names(self.sysfs / "class" / "block"):

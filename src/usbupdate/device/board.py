@@ -14,6 +14,7 @@ from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.booted import booted_slot
 from usbupdate.device.bootloaders.board import board_loader, told_by_loader
 from usbupdate.device.clock import LinuxClock
+from usbupdate.device.deadman import SystemDeadMan
 from usbupdate.device.machine import ConfiguredGate, Machine, device_drafts, open_ledger
 from usbupdate.device.notify import Notifier
 from usbupdate.device.signals import DeviceAnnouncer
@@ -64,6 +65,7 @@ def join(configuration: Configuration, console: Callable[[str], None], operator:
         announcer=board_announcer(configuration, console),
         has_stick=BlockDevices().has_stick,
         may_be_on_trial=_is_tried(),
+        dead_man=SystemDeadMan(),
     )
 
 

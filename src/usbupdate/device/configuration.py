@@ -110,11 +110,6 @@ class Configuration:
     signals: SignalsConfiguration
 
     @property
-    def slot_classes(self) -> tuple[SlotClass, ...]:
-        """The slot classes, sorted; they are the same for both slots."""
-        return tuple(sorted(self.slots[Slot.A].devices))
-
-    @property
     def bootnames(self) -> Mapping[Slot, str]:
         """What the boot loader calls each slot."""
         return {slot: each.bootname for slot, each in self.slots.items()}

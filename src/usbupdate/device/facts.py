@@ -113,9 +113,7 @@ def probe(source: Path) -> FileSystem:
 
 def medium_facts(filesystem: FileSystem, device: StickDevice | None) -> MediumFacts:
     """Return the hints for the receipt; where nothing is known they are empty."""
-    usb = (
-        None if device is None else next((up for up in (device.sys, *device.sys.parents) if (up / "idVendor").is_file()), None)
-    )
+    usb = None if device is None else _usb_device(device)
     return MediumFacts(
         usb_id="" if usb is None else f"{_attribute(usb / 'idVendor')}:{_attribute(usb / 'idProduct')}",
         serial="" if usb is None else _attribute(usb / "serial"),
@@ -137,14 +135,14 @@ def was_in_at_start(device: StickDevice, monotonic_ms: int, *, udev_data: Path =
 
     Source: design, section 6, "Retry rules".
     """
-    since_ms = _connected_since_ms(device, monotonic_ms)
+    since_ms = connected_since_ms(device, monotonic_ms)
     if since_ms is None:
         since_ms = _announced_at_ms(device, udev_data)
     return since_ms is not None and since_ms < START_MS
 
 
-def _connected_since_ms(device: StickDevice, monotonic_ms: int) -> int | None:
-    """Return when the kernel saw the stick being plugged in, if it counts that."""
+def connected_since_ms(device: StickDevice, monotonic_ms: int) -> int | None:
+    """Return when the kernel saw the stick being plugged in, in milliseconds since the start of the boot, if it counts that."""
     usb = _usb_device(device)
     duration = "" if usb is None else _attribute(usb / "power" / "connected_duration")
     return monotonic_ms - int(duration) if duration.isdecimal() else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core.layout import LOGS, METADATA, READ_ME, TOP, require_no_folding_names
 from usbupdate.device import identity
 from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy, read_configured_root
+from usbupdate.device.deadman import NoDeadMan
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.ledger import Ledger
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from usbupdate.device.installer import Advance, Progress
     from usbupdate.device.media import Medium
     from usbupdate.device.obligations import Obligations
-    from usbupdate.device.ports import BootLoader, Clock, Judge, Rebooter, RebootGate, SlotImage, Slots
+    from usbupdate.device.ports import BootLoader, Clock, DeadMan, Judge, Rebooter, RebootGate, SlotImage, Slots
     from usbupdate.device.signals import Announcer, Signal
     from usbupdate.device.statestore import StateStore
 
@@ -61,7 +62,8 @@ class Machine:
     announcer: Announcer
     has_stick: Callable[[], bool] = _nobody_knows
     may_be_on_trial: bool = False
-    """Whether the boot loader says that it is trying this slot, which counts where the device's own memory is gone."""
+    """Whether the boot loader says on the kernel's line that it is trying this slot; it may have passed since."""
+    dead_man: DeadMan = NoDeadMan()  # noqa: RUF009 - it has no state
 
     def require_key(self) -> None:
         """Refuse where the device could not sign what becomes of an update.

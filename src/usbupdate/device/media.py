@@ -22,7 +22,16 @@ from usbupdate import durable
 from usbupdate.core.layout import TOP
 from usbupdate.core.policy import Insertion
 from usbupdate.device import process
-from usbupdate.device.facts import FileSystem, StickDevice, device_of_number, medium_facts, probe, stick_device, was_in_at_start
+from usbupdate.device.facts import (
+    FileSystem,
+    StickDevice,
+    connected_since_ms,
+    device_of_number,
+    medium_facts,
+    probe,
+    stick_device,
+    was_in_at_start,
+)
 from usbupdate.device.images import unpacked_image
 from usbupdate.device.presence import PresentMedium, is_there
 from usbupdate.errors import (
@@ -111,6 +120,15 @@ def insertion_of(source: Path, clock: Clock) -> Insertion:
     except UnusableFileError:
         return Insertion.NEW
     return Insertion.FOUND if was_in_at_start(device, clock.monotonic_ms()) else Insertion.NEW
+
+
+def connected_ms(source: Path, clock: Clock) -> int | None:
+    """Return when a stick was plugged in, in milliseconds since the start of this boot; None where nothing tells."""
+    try:
+        device = stick_device(source)
+    except UnusableFileError:
+        return None
+    return connected_since_ms(device, clock.monotonic_ms())
 
 
 class FolderMedium:
@@ -222,7 +240,7 @@ def _mounted_device(device: StickDevice, allowed: tuple[str, ...], run_dir: Path
         holders = [member for member in readable if _holds_ours(member, members[member], run_dir)]
         if len(holders) > 1:
             raise TwoSticksError(first=str(holders[0].path), second=str(holders[1].path))
-        # udev names every partition, and one of a stick's partitions stands for the stick: both get the same answer.
+        # udev names every partition, and one of a stick's partitions answers for the stick.
         wanted = holders or wanted
     with _mounted(wanted[0], members[wanted[0]], run_dir) as medium:
         yield medium

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from usbupdate.core.policy import Insertion
 from usbupdate.device.answering import is_answered_beside
+from usbupdate.device.clock import LinuxClock
+from usbupdate.device.media import insertion_of
 from usbupdate.device.obligations import Rest
 from usbupdate.device.replug import plugging_mark
 from usbupdate.errors import ProgramMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import pyudev
 
@@ -52,23 +54,32 @@ class Sticks(Protocol):
         """Return when something may have changed since the last call of `present`."""
 
 
-def keep_watch(sticks: Sticks, take: Callable[[Path, Insertion], Rest]) -> None:
+def keep_watch(
+    sticks: Sticks, take: Callable[[Path, Insertion], Rest], how_it_came: Callable[[Path], Insertion] | None = None
+) -> None:
     """Take care of the sticks that are in, as found, and then of each that is put in, until the machine restarts.
 
     Args:
         sticks: the machine's.
         take: takes care of one, whatever it is; raises nothing.
+        how_it_came: tells of one that appears later whether it was in from the start of the boot all the same: slow sticks
+            appear after the first look; `device.media.insertion_of` by default.
     """
+    how_it_came = how_it_came or (lambda source: insertion_of(source, LinuxClock()))
     handled: dict[Path, str] = {}
-    insertion = Insertion.FOUND
+    seen: set[Path] = set()
+    is_first_look = True
     while True:
         present = sticks.present()
         handled = {path: mark for path, mark in handled.items() if present.get(path) == mark}
         new = next((path for path in present if path not in handled), None)
         if new is None:
             sticks.wait()
-            insertion = Insertion.NEW
+            is_first_look = False
             continue
+        # One that comes under a name of before was put in just now, however soon that is.
+        insertion = Insertion.FOUND if is_first_look else Insertion.NEW if new in seen else how_it_came(new)
+        seen.add(new)
         handled[new] = present[new]
         if take(new, insertion) is Rest.REBOOTING:
             return
@@ -77,11 +88,15 @@ def keep_watch(sticks: Sticks, take: Callable[[Path, Insertion], Rest]) -> None:
 class UdevSticks:
     """Implements `Sticks` by udev.
 
+    Args:
+        allowed: the file systems that are read.
+
     Raises:
         ProgramMissingError: udev's library is not there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Collection[str]) -> None:
+        self._allowed = allowed
         try:
             from pyudev import Context, Monitor  # noqa: PLC0415 - only a system without systemd needs it
         except ImportError as error:
@@ -99,7 +114,7 @@ class UdevSticks:
             block = _block(device)
             if device.is_initialized and device.device_node and is_stick(block):
                 path = Path(device.device_node)
-                if not block.usage and is_answered_beside(path):
+                if is_answered_beside(path, self._allowed):
                     continue
                 mark = plugging_mark(path)
                 if mark is not None:

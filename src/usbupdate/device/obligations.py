@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
     from usbupdate.core.receipt import Moment
     from usbupdate.core.words import Slot
-    from usbupdate.device.ports import BootLoader, Drafts, Installation, Judge, Rebooter, RebootGate, ReceiptLog, Store
+    from usbupdate.device.ports import BootLoader, DeadMan, Drafts, Installation, Judge, Rebooter, RebootGate, ReceiptLog, Store
 
 
 class Rest(Enum):
@@ -61,7 +61,7 @@ class Rest(Enum):
     """A restart was asked for."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Ports:
     """What the obligations need from the machine."""
 
@@ -72,6 +72,7 @@ class Ports:
     reboot_gate: RebootGate
     rebooter: Rebooter
     drafts: Drafts
+    dead_man: DeadMan
 
 
 class Obligations:
@@ -224,6 +225,8 @@ class Obligations:
             self._condemn(Event.ROLLED_BACK, error)
             return
         self._is_blessed = True
+        # The trial is passed, whether or not that can be saved now.
+        self._ports.dead_man.stand_down()
         self.change(lifecycle.committed(self.record, self._moment()))
 
     def _condemning(self, attempt: Attempt) -> None:
@@ -282,6 +285,7 @@ class Obligations:
         try:
             self._ports.loader.mark_good(self.boot.slot)
             self._is_blessed = True
+            self._ports.dead_man.stand_down()
         except BootLoaderError as error:
             self.loader_problem = error
 

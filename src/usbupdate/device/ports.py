@@ -38,6 +38,9 @@ class BootLoader(Protocol):
     def was_tried(self, slot: Slot) -> Tried:
         """Tell whether the slot was tried: yes only if it can be chosen and some of its tries are used."""
 
+    def is_on_trial(self, slot: Slot) -> bool | None:
+        """Tell whether the slot was made active and neither good nor bad since; None where that cannot be told."""
+
 
 class SlotImage(Protocol):
     """One block device of a slot, or a file that stands for one, open for one installation.
@@ -125,6 +128,13 @@ class Rebooter(Protocol):
 
     def reboot(self) -> None:
         """Ask for a restart at once; the call may return before the machine goes down."""
+
+
+class DeadMan(Protocol):
+    """Restarts a trial by force that nobody decides."""
+
+    def stand_down(self) -> None:
+        """Let nothing restart this boot by force any more: what runs is no trial."""
 
 
 class Store(Protocol):

@@ -79,7 +79,9 @@ class BlockSlots:
         self._require_distinct()
         with contextlib.ExitStack() as opened:
             images: dict[SlotClass, SlotImage] = {}
-            for slot_class in self._paths[slot]:
+            for slot_class, configured in self._paths[slot].items():
+                # Nothing is written where it takes a look twice to know what is meant.
+                self._devices.require_sole_claim(configured)
                 images[slot_class] = OpenImage(slot_class, self._opened(self.device(slot, slot_class)))
                 opened.callback(images[slot_class].close)
             opened.pop_all()

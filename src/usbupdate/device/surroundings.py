@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.device import process
 from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.configuration import RebootPolicy
+from usbupdate.device.deadman import NO_TRIAL
 from usbupdate.device.findings import Look, Weight, Wrong
 from usbupdate.device.signals import LEDS
 from usbupdate.device.statestore import PROVISIONED_FILE, TRIAL_FILE
@@ -46,6 +47,7 @@ _PROGRAMS: Final = ("blkid", "mount", "umount")
 _STARTS: Final = b"usbupdate@"
 _COMMAND_S: Final = 60.0
 _OFF: Final = frozenset({"", "0", "off", "infinity"})
+_VETO: Final = f"!{NO_TRIAL}"
 _MODULE: Final = re.compile(r"^(\S*/([^/\s:]+?)\.ko(?:\.(?:gz|xz|zst))?):?", re.MULTILINE)
 
 
@@ -196,10 +198,10 @@ def _dead_man(folders: tuple[Path, ...], state_dir: Path) -> str | Wrong:
     }
     for unit, condition in wanted.items():
         found = settings_in_force(folders, unit, "ConditionPathExists")
-        if found != [condition]:
+        if found != [condition, _VETO]:
             return Wrong(
                 f"{unit} does not look into the state folder: ConditionPathExists={' '.join(found)}.",
-                f"Add a drop-in that says ConditionPathExists={condition}; see systemd/README.md of usbupdate.",
+                f"Let its ConditionPathExists= be {condition} and {_VETO}; see systemd/README.md of usbupdate.",
             )
     return str(state_dir)
 

@@ -77,6 +77,9 @@ class CustomLoader:
         """Tell that a bad slot was not tried; of any other, the program cannot tell."""
         return Tried.UNKNOWN if self._is_good(slot) else Tried.NO
 
+    def is_on_trial(self, slot: Slot) -> None:
+        """Tell nothing: the program's contract has no word for it."""
+
     def knows(self, slot: Slot) -> bool:
         """Tell whether the program answers for the slot."""
         self._is_good(slot)

@@ -7,7 +7,7 @@ must run after each boot. When none is left it sets TRY=0 on those with OK=1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from usbupdate.core.lifecycle import Tried
 from usbupdate.device.bootloaders import grubenv
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from usbupdate.core.words import Slot
+
+
+TRIAL: Final = "usbupdate_trial"
+"""Names the slot on trial: the script's own variables look the same at every boot."""
 
 
 class GrubLoader:
@@ -49,12 +53,12 @@ class GrubLoader:
         name = self._bootnames[slot]
         if name not in order:
             order = [*order, name]
-        self._change(environment, {"ORDER": " ".join(order), f"{name}_OK": "1", f"{name}_TRY": "0"})
+        self._change(environment, {"ORDER": " ".join(order), f"{name}_OK": "1", f"{name}_TRY": "0", **self._decided(slot)})
 
     def mark_bad(self, slot: Slot) -> None:
         """Make the slot one that the script does not choose; it stays in the order."""
         name = self._bootnames[slot]
-        self._change(grubenv.read(self._environment), {f"{name}_OK": "0", f"{name}_TRY": "0"})
+        self._change(grubenv.read(self._environment), {f"{name}_OK": "0", f"{name}_TRY": "0", **self._decided(slot)})
         if grubenv.read(self._environment).variables.get(f"{name}_OK") != "0":
             raise BootLoaderError(problem=f"slot {slot} could still be chosen after it was marked bad")
 
@@ -63,7 +67,7 @@ class GrubLoader:
         environment = grubenv.read(self._environment)
         name = self._bootnames[slot]
         order = [name, *(each for each in environment.words("ORDER") if each != name)]
-        self._change(environment, {"ORDER": " ".join(order), f"{name}_OK": "1", f"{name}_TRY": "0"})
+        self._change(environment, {"ORDER": " ".join(order), f"{name}_OK": "1", f"{name}_TRY": "0", TRIAL: name})
 
     def was_tried(self, slot: Slot) -> Tried:
         """Tell whether the slot was tried; one that is marked bad was not."""
@@ -79,9 +83,17 @@ class GrubLoader:
             case _:
                 return Tried.UNKNOWN
 
+    def is_on_trial(self, slot: Slot) -> bool:
+        """Tell whether the slot was made active and neither good nor bad since."""
+        return grubenv.read(self._environment).variables.get(TRIAL) == self._bootnames[slot]
+
     def knows(self, slot: Slot) -> bool:
         """Tell whether the environment holds what the script needs to know of the slot."""
         return self.was_tried(slot) is not Tried.UNKNOWN
+
+    def _decided(self, slot: Slot) -> dict[str, str]:
+        """Return what takes back that the slot is on trial, if it is."""
+        return {TRIAL: ""} if self.is_on_trial(slot) else {}
 
     def _change(self, environment: grubenv.Environment, changes: Mapping[str, str]) -> None:
         # At every boot the same is said again, and flash wears.

@@ -91,6 +91,10 @@ class GrubTriesLoader:
             return Tried.UNKNOWN
         return Tried.YES if int(left) < _GIVEN[state] else Tried.NO
 
+    def is_on_trial(self, slot: Slot) -> bool:
+        """Tell whether the slot was made active and neither good nor bad since."""
+        return grubenv.read(self._environment).variables.get(self._name(slot, "state")) == "trial"
+
     def knows(self, slot: Slot) -> bool:
         """Tell whether the environment holds what the script needs to know of the slot."""
         return self.was_tried(slot) is not Tried.UNKNOWN

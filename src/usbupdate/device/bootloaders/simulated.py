@@ -154,6 +154,10 @@ class SimulatedLoader:
         memory = _read(self._path).slots[slot]
         return Tried.YES if memory.good and memory.tries < memory.given else Tried.NO
 
+    def is_on_trial(self, slot: Slot) -> bool:
+        """Tell whether the slot was made active and neither good nor bad since."""
+        return _read(self._path).slots[slot].given == TRIAL_TRIES
+
     def _change(self, before: Memory, after: Memory) -> None:
         # At every boot the same is said again, and flash wears.
         if after != before:

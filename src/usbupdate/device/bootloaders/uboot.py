@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TRIES: Final = 3
 
 _ORDER: Final = "BOOT_ORDER"
+_TRIAL: Final = "usbupdate_trial"
+"""Names the slot on trial: the boot script's own variables do not tell one from a slot that is good."""
 _HEXADECIMAL: Final = re.compile("(0[xX])?[0-9a-fA-F]{1,8}")
 _TIMEOUT_S: Final = 30.0
 _RUN: Final = Path("/run")
@@ -60,7 +62,14 @@ class UbootLoader:
         """Give the slot all its tries; added to the order if it is not there."""
         variables = self._read()
         order, name = _order(variables), self._bootnames[slot]
-        self._change(variables, [*order, name] if name not in order else order, slot, TRIES)
+        self._change(
+            variables,
+            {
+                _ORDER: " ".join([*order, name] if name not in order else order),
+                self._left(slot): f"{TRIES:x}",
+                **self._decided(variables, slot),
+            },
+        )
 
     def mark_bad(self, slot: Slot) -> None:
         """Take the slot out of the order and its tries away."""
@@ -68,7 +77,7 @@ class UbootLoader:
         name = self._bootnames[slot]
         # Never an empty order: boot scripts put both slots into one.
         rest = [each for each in _order(variables) if each != name] or [self._bootnames[slot.other]]
-        self._change(variables, rest, slot, 0)
+        self._change(variables, {_ORDER: " ".join(rest), self._left(slot): "0", **self._decided(variables, slot)})
         if name in _order(self._read()):
             raise BootLoaderError(problem=f"slot {slot} could still be chosen after it was marked bad")
 
@@ -76,7 +85,8 @@ class UbootLoader:
         """Make the slot the first in order, with its tries, in one write."""
         variables = self._read()
         name = self._bootnames[slot]
-        self._change(variables, [name, *(each for each in _order(variables) if each != name)], slot, TRIES)
+        order = [name, *(each for each in _order(variables) if each != name)]
+        self._change(variables, {_ORDER: " ".join(order), self._left(slot): f"{TRIES:x}", _TRIAL: name})
 
     def was_tried(self, slot: Slot) -> Tried:
         """Tell whether the slot was tried; one that is not in the order cannot have been."""
@@ -88,6 +98,10 @@ class UbootLoader:
             return Tried.UNKNOWN
         return Tried.YES if int(left, 16) < TRIES else Tried.NO
 
+    def is_on_trial(self, slot: Slot) -> bool:
+        """Tell whether the slot was made active and neither good nor bad since."""
+        return self._read()[_TRIAL] == self._bootnames[slot]
+
     def knows(self, slot: Slot) -> bool:
         """Tell whether the environment holds what the boot script needs to know of the slot."""
         variables = self._read()
@@ -98,7 +112,7 @@ class UbootLoader:
 
     def _read(self) -> dict[str, str]:
         """Return the variables of both slots; one that is not set is empty."""
-        names = [_ORDER, *(self._left(slot) for slot in self._bootnames)]
+        names = [_ORDER, _TRIAL, *(self._left(slot) for slot in self._bootnames)]
         found: dict[str, str] = {}
         for line in self._run("fw_printenv", *names).splitlines():
             name, separator, value = line.partition("=")
@@ -109,8 +123,11 @@ class UbootLoader:
             found[name] = value.strip()
         return {name: found.get(name, "") for name in names}
 
-    def _change(self, variables: Mapping[str, str], order: list[str], slot: Slot, left: int) -> None:
-        changes = {_ORDER: " ".join(order), self._left(slot): f"{left:x}"}
+    def _decided(self, variables: Mapping[str, str], slot: Slot) -> dict[str, str]:
+        """Return what takes back that the slot is on trial, if it is."""
+        return {_TRIAL: ""} if variables[_TRIAL] == self._bootnames[slot] else {}
+
+    def _change(self, variables: Mapping[str, str], changes: Mapping[str, str]) -> None:
         # At every boot the same is said again, and flash wears.
         if changes.items() <= variables.items():
             return
