@@ -131,8 +131,9 @@ def _panic(root: Path) -> None:
 
 
 def _hang(root: Path) -> None:
-    # The settings are read after each script of the initramfs: not before one has armed the watchdog, which nobody feeds then.
-    _before_initramfs(root, "while [ -c /dev/watchdog ]; do echo 'this release hangs'; sleep 10; done\n")
+    # The settings are read after each script of the initramfs. Not before the watchdog runs, which nobody feeds from then on.
+    is_armed = 'read -r state </sys/class/watchdog/watchdog0/state && [ "$state" = active ]'
+    _before_initramfs(root, f"while {is_armed}; do echo 'this release hangs'; sleep 10; done 2>/dev/null\n")
 
 
 def _break_agent(root: Path) -> None:
