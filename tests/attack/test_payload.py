@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.payload import CHUNK, ROOTFS, Payload, SlotFile, an_image, frame, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.words import Digest
-from usbupdate.device.installer import install, preflight, verify_lacking
+from usbupdate.device.installer import install, verify_lacking
+from usbupdate.device.supply import preflight
 from usbupdate.errors import (
     ContentsDifferError,
     FileDigestError,

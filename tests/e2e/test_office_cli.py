@@ -169,6 +169,49 @@ def test_an_image_for_a_duplicator_is_made_in_place_of_a_stick() -> None:
     usbupdate("stick", "write", "repo", "stick1", "--image", "stick.img", code=ExitCode.INPUT)
 
 
+def test_a_stick_with_deltas_only_says_for_which_images_it_is_good() -> None:
+    usbupdate("repo", "init", "repo")
+    old = Path("image").read_bytes()
+    Path("old").write_bytes(old)
+    Path("image").write_bytes(old[:5000] + b"changed" + old[5007:])
+    digest = hashlib.sha256(old).hexdigest()[:16]
+    said = usbupdate("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "old")
+    assert digest in said.out
+    usbupdate("stick", "write", "repo", "stick1")
+    said = usbupdate("stick", "write", "repo", "stick2", "--only-delta")
+    assert "ONLY WHAT DIFFERS" in said.out
+    assert digest in said.out
+    sizes = [sum(len(contents) for contents in tree(stick).values()) for stick in ("stick1", "stick2")]
+    assert sizes[1] < sizes[0] - 290_000
+    inspected = usbupdate("stick", "inspect", "stick2", "--root", "repo/metadata/1.root.json")
+    assert "ONLY WHAT DIFFERS" in inspected.out
+    assert digest in inspected.out
+    assert "ONLY WHAT DIFFERS" not in usbupdate("stick", "inspect", "stick1").out
+    assert usbupdate("stick", "write", "repo", "stick2", "--only-delta", "--json").json()["only_delta"] is True
+    # The whole again, beside what is there.
+    usbupdate("stick", "write", "repo", "stick2")
+    assert "ONLY WHAT DIFFERS" not in usbupdate("stick", "inspect", "stick2").out
+
+
+def test_a_bundle_without_deltas_does_not_go_onto_a_stick_with_deltas_only() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("bundle", "create", "image", *MADE, "--sequence", "2")
+    before = tree("stick1")
+    said = usbupdate("stick", "write", "repo", "stick1", "--only-delta", code=ExitCode.OFFICE)
+    assert "gw-2" in said.err
+    assert tree("stick1") == before
+
+
+def test_deltas_without_numpy_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    usbupdate("repo", "init", "repo")
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    monkeypatch.delitem(sys.modules, "usbupdate.packager.similarity", raising=False)
+    before = tree("repo/metadata")
+    said = usbupdate("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "app", code=ExitCode.INPUT)
+    assert "usbupdate[office]" in said.err
+    assert tree("repo/metadata") == before
+
+
 def test_a_damaged_stick_is_rejected_with_a_sentence() -> None:
     usbupdate("repo", "init", "repo")
     usbupdate("bundle", "create", "image", *MADE, "--sequence", "1")
@@ -211,7 +254,10 @@ def test_a_stick_that_ends_soon_is_told_and_then_an_error() -> None:
         (("key", "create", "alice.pem", "--passphrase-file", "empty"), ExitCode.INPUT),
         (("key", "create", "alice.pem", "--passphrase-file", "image"), ExitCode.INPUT),
         (("bundle", "create", "nowhere", *MADE, "--sequence", "2"), ExitCode.INPUT),
-        (("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "image"), ExitCode.INPUT),
+        (("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "nowhere"), ExitCode.INPUT),
+        (("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "empty"), ExitCode.INPUT),
+        (("bundle", "create", "image", *MADE, "--sequence", "2", "--base", "app=app"), ExitCode.INPUT),
+        (("stick", "write", "repo", "stick1", "--only-delta", "--log-only"), ExitCode.INPUT),
         (("bundle", "create", "image", *MADE, "--sequence", "0"), ExitCode.INPUT),
         (("bundle", "create", "image", *MADE, "--sequence", "1"), ExitCode.OFFICE),
         (("bundle", "create", "image", *MADE, "--sequence", "1002"), ExitCode.OFFICE),

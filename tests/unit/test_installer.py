@@ -9,7 +9,8 @@ import pytest
 from tests.payload import APP, CHUNK, ROOTFS, SlotFile, an_image, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
-from usbupdate.device.installer import install, preflight, verify_lacking
+from usbupdate.device.installer import install, verify_lacking
+from usbupdate.device.supply import preflight
 from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from usbupdate.core.words import SLOT_CLASS
 from usbupdate.errors import UnconfirmedError, UnusableFileError, UnusableValueError
 from usbupdate.packager.keys import Passphrases
 from usbupdate.packager.metadata import Role
@@ -101,6 +102,18 @@ def images(rootfs: Path, others: list[str] | None) -> dict[str, Path]:
         if not sign or not path or name in found:
             raise UnusableValueError(what="--class", value=pair, problem="it is not CLASS=IMAGE with a class of its own")
         found[name] = Path(path)
+    return found
+
+
+def bases(given: list[str] | None) -> dict[str, tuple[Path, ...]]:
+    """Return base images by slot class: those of `rootfs`, and of another class where they come as `CLASS=IMAGE`."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for each in given or []:
+        name, sign, path = each.partition("=")
+        # A file's name may have the sign too.
+        is_of_class = bool(sign) and SLOT_CLASS.fullmatch(name) is not None
+        slot_class = name if is_of_class else "rootfs"
+        found[slot_class] = (*found.get(slot_class, ()), Path(path if is_of_class else each))
     return found
 
 

@@ -13,6 +13,7 @@ from usbupdate.cli.arguments import (
     AsJson,
     PassphraseFile,
     RepoOption,
+    bases,
     confirm,
     images,
     now,
@@ -23,7 +24,7 @@ from usbupdate.cli.arguments import (
 from usbupdate.cli.progress import counted
 from usbupdate.core.manifest import Kind
 from usbupdate.core.strictjson import Json
-from usbupdate.errors import DeltasNotMadeError, SequenceJumpError
+from usbupdate.errors import SequenceJumpError
 from usbupdate.packager import bundle, pack
 from usbupdate.packager.bundle import Offer, Order
 from usbupdate.packager.keys import Passphrases
@@ -36,7 +37,7 @@ app = typer.Typer(name="bundle", no_args_is_help=True, help="Make, list and with
 Many = list[str] | None
 _Image = Annotated[Path, typer.Argument(metavar="IMAGE", readable=False, help="The image of slot class rootfs.")]
 _Compatible = Annotated[list[str], typer.Option(metavar="C", help="The hardware it is for. Repeatable.")]
-_Base = Annotated[Many, typer.Option(metavar="OLD_IMAGE", help="Reserved: deltas are not made yet.")]
+_Base = Annotated[Many, typer.Option(metavar="OLD_IMAGE", help="The image of an earlier release, or CLASS=IMAGE. Repeatable.")]
 _Class = Annotated[Many, typer.Option("--class", metavar="CLASS=IMAGE", help="The image of another slot class. Repeatable.")]
 _Sequence = Annotated[int, typer.Option(metavar="S", help="A number that rises with every release.")]
 _From = Annotated[int, typer.Option("--from-sequence", metavar="S", help="The lowest sequence it can be installed from.")]
@@ -74,10 +75,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Pack the images of a release and sign it with every key within reach."""
-    _require_no_deltas(base)
     order = Order(
         name, version, sequence, tuple(compatible), images(image, classes), kind, from_sequence,
-        tuple(device or ()), tuple(group or ()), text_of(notes_file, notes), sbom, jump_is_meant=yes,
+        tuple(device or ()), tuple(group or ()), text_of(notes_file, notes), sbom, bases(base), jump_is_meant=yes,
     )  # fmt: skip
     with opened_for_change(repo) as office:
         offer = _created(office, order, level, passphrases(passphrase_file), quiet=as_json)
@@ -116,7 +116,9 @@ def withdraw(
 
 def _created(office: Office, order: Order, level: int, ask: Passphrases, *, quiet: bool) -> Offer:
     """Make a bundle, asking once about a jump in the sequence if somebody is there to ask."""
-    total = sum(path.stat().st_size for path in order.images.values() if path.is_file())
+    # Each image is gone through once to be packed, and once for each of its bases.
+    rounds = {path: 1 + len(order.bases.get(slot_class, ())) for slot_class, path in order.images.items()}
+    total = sum(count * path.stat().st_size for path, count in rounds.items() if path.is_file())
     try:
         bundle.require_order(office, order, now())
     except SequenceJumpError as error:
@@ -129,14 +131,12 @@ def _created(office: Office, order: Order, level: int, ask: Passphrases, *, quie
     return offer
 
 
-def _require_no_deltas(base: Many) -> None:
-    if base:
-        raise DeltasNotMadeError(base=base[0])
-
-
 def _tell(office: Office, offers: list[Offer], what: str, told: str, *, as_json: bool) -> None:
     missing = offers[0].missing
     table = {"signed": not missing, "missing": show.missing_table(office, missing)}
     bundles: list[Json] = [show.bundle_table(each.bundle) for each in offers]
-    lines = [f"{told}: {show.bundle_line(replace(each.bundle, leaving=False))}" for each in offers]
+    lines = []
+    for each in offers:
+        lines.append(f"{told}: {show.bundle_line(replace(each.bundle, leaving=False))}")
+        lines += [f"    from {line}" for line in show.base_lines(each.bundle.manifest)]
     show.result({**table, "bundles": bundles, "action": what}, [*lines, *show.missing_lines(office, missing)], as_json=as_json)

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from usbupdate.core.manifest import Manifest
     from usbupdate.core.strictjson import Json
     from usbupdate.errors import UsbupdateError
     from usbupdate.packager.bundle import Bundle
@@ -104,6 +105,14 @@ def bundle_line(bundle: Bundle) -> str:
     )
 
 
+def base_lines(manifest: Manifest) -> Iterator[str]:
+    """Yield a line for each base of a release's deltas."""
+    for artifact in manifest.artifacts:
+        for delta in artifact.deltas:
+            stored = size(delta.index.size + sum(pack.size for pack in delta.packs))
+            yield f"{artifact.slot_class} image {delta.base_sha256[:16]}…, {size(delta.base_size)}: {stored} to read"
+
+
 def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
     """Return the state of a repository, for JSON."""
     return {
@@ -181,6 +190,9 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
             yield f"{each.target}: needs a newer usbupdate to be read"
         else:
             yield f"{each.manifest.name} {each.manifest.version}, sequence {each.manifest.sequence}: every byte verified"
+            if each.deltas_only:
+                yield "    ONLY WHAT DIFFERS: devices that run another release than these bases refuse it:"
+                yield from (f"    {line}" for line in base_lines(each.manifest))
     for name in found.stick.elsewhere:
         yield f"{name}: offered, but not on this stick"
     if not found.stick.bundles:

@@ -29,6 +29,9 @@ _Image = Annotated[
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file that --image names, if it is there.")]
 _LogOnly = Annotated[bool, typer.Option("--log-only", help="A stick without bundles, to collect logs.")]
+_OnlyDelta = Annotated[
+    bool, typer.Option("--only-delta", help="Only what differs from the bases: a small stick for devices that run one of them.")
+]
 _Margin = Annotated[int, typer.Option(metavar="DAYS", min=0, help="How long a stick must be good for at least.")]
 
 
@@ -40,12 +43,15 @@ def write(
     image: _Image = None,
     overwrite: _Overwrite = False,
     log_only: _LogOnly = False,
+    only_delta: _OnlyDelta = False,
     margin: _Margin = MARGIN_DAYS,
     as_json: AsJson = False,
 ) -> None:
     """Write sticks, then read everything back and verify it as a device would."""
     if bundle and log_only:
         raise UnusableValueError(what="--bundle", value=bundle[0], problem="--log-only makes a stick without bundles")
+    if only_delta and log_only:
+        raise UnusableValueError(what="--only-delta", value="", problem="--log-only makes a stick without bundles")
     places = _places(mounts, image)
     office = Office.open(repo)
     require_mounts(office.path, places)
@@ -53,7 +59,7 @@ def write(
         require_image_place(image, overwrite=overwrite)
     for folder in plain_folders(places):
         show.note(f"{folder} is a plain folder: nothing is mounted there. It is written all the same.")
-    plan = stick.plan(office, now(), Wishes(tuple(bundle or ()), log_only, margin))
+    plan = stick.plan(office, now(), Wishes(tuple(bundle or ()), log_only, only_delta, margin))
     with counted("writing and reading back", 2 * plan.size * max(1, len(places)), quiet=as_json) as advance:
         watch = Watch(advance, advance)
         results = stick.write_all(plan, places, watch) if image is None else ((image, write_image(plan, image, watch)),)
@@ -98,8 +104,17 @@ def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateErro
     lines = [f"{mount}: written, read back and verified" for mount in good]
     if good:
         lines += [show.bundle_line(each) for each in plan.bundles] or ["Without bundles: for logs, and for whom to trust."]
+        if plan.only_deltas:
+            lines += ["ONLY WHAT DIFFERS: devices that run another release than these bases refuse this stick:"]
+            lines += [f"    {line}" for each in plan.bundles for line in show.base_lines(each.manifest)]
         lines.append(f"{show.size(plan.size)} a stick, good until {plan.expires}")
-    table: dict[str, Json] = {"bundles": bundles, "sticks": sticks, "bytes": plan.size, "good_until": plan.expires}
+    table: dict[str, Json] = {
+        "bundles": bundles,
+        "sticks": sticks,
+        "bytes": plan.size,
+        "only_delta": plan.only_deltas,
+        "good_until": plan.expires,
+    }
     show.result(table, lines, as_json=as_json)
     for other in failed[:0:-1]:
         show.problem(other)

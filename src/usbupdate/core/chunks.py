@@ -13,7 +13,31 @@ from usbupdate.errors import ContentsDifferError, FrameBrokenError, StoredBytesD
 if TYPE_CHECKING:
     from usbupdate.core.index import IndexedChunk
 
-_WINDOW_MAX: Final = CHUNK_SIZE_MAX
+WINDOW_MAX: Final = CHUNK_SIZE_MAX
+
+
+class StoredChunk(Protocol):
+    """Where the stored bytes of a chunk lie, and by which digest they are known."""
+
+    @property
+    def number(self) -> int:
+        """The chunk."""
+
+    @property
+    def stored_digest(self) -> bytes:
+        """SHA-256 of the stored bytes, raw."""
+
+    @property
+    def pack(self) -> int:
+        """The pack, as its index counts them."""
+
+    @property
+    def offset(self) -> int:
+        """Where they begin in the pack, in bytes."""
+
+    @property
+    def stored_size(self) -> int:
+        """How many bytes they are; not 0."""
 
 
 class PackReader(Protocol):
@@ -56,7 +80,7 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
     return raw
 
 
-def read_stored(chunk: IndexedChunk, packs: PackReader) -> bytes:
+def read_stored(chunk: StoredChunk, packs: PackReader) -> bytes:
     """Return one chunk's stored bytes, proven to be those that the signed index names; not for a chunk of zeros.
 
     Raises:
@@ -76,9 +100,9 @@ def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
     try:
         parameters = zstandard.get_frame_parameters(stored)
         # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
-        if parameters.content_size != chunk.size or parameters.window_size > _WINDOW_MAX:
+        if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
             raise FrameBrokenError(chunk=chunk.number)
-        raw = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompress(
+        raw = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
             stored, max_output_size=chunk.size, allow_extra_data=False
         )
     except zstandard.ZstdError as error:

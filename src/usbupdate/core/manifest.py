@@ -54,7 +54,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A way to rebuild changed chunks from one base image; making and using it comes with a later format reader."""
+    """A way to rebuild an image from one base image; see `core.delta`."""
 
     base_sha256: Digest
     base_size: int
@@ -75,6 +75,11 @@ class Artifact:
     index: Blob
     packs: tuple[Blob, ...]
     deltas: tuple[Delta, ...] = ()
+
+    @property
+    def payload(self) -> tuple[Blob, ...]:
+        """All its files: its index and packs, and those of its deltas."""
+        return (self.index, *self.packs, *(blob for delta in self.deltas for blob in (delta.index, *delta.packs)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from usbupdate.core.delta import DeltaIndex
 from usbupdate.core.index import Index
 from usbupdate.core.layout import payload_path, shown
 from usbupdate.core.manifest import INDEX_SIZE_MAX
-from usbupdate.errors import FileDigestError, MediumFileSizeError
+from usbupdate.errors import FileDigestError, MediumFileMissingError, MediumFileSizeError
 
 if TYPE_CHECKING:
     from usbupdate.core.layout import MediumPath, MediumReader
-    from usbupdate.core.manifest import Artifact, Blob
+    from usbupdate.core.manifest import Artifact, Blob, Delta
 
 
 def read_signed(medium: MediumReader, path: MediumPath, blob: Blob, limit: int) -> bytes:
@@ -53,6 +54,34 @@ def require_signed_size(medium: MediumReader, blob: Blob) -> None:
     size = medium.size(path)
     if size != blob.size:
         raise MediumFileSizeError(name=shown(path), size=size, allowed=blob.size)
+
+
+def holds_deltas_only(artifact: Artifact, medium: MediumReader) -> bool:
+    """Tell whether a stick has nothing of an artifact's packs, which its deltas make up for where they can.
+
+    Raises:
+        RejectedError: something else lies in the place of a pack.
+        MediumError: the stick could not be read.
+    """
+    if not artifact.deltas or not artifact.packs:
+        return False
+    for pack in artifact.packs:
+        try:
+            medium.size(payload_path(pack.sha256))
+        except MediumFileMissingError:
+            continue
+        return False
+    return True
+
+
+def read_delta_index(artifact: Artifact, delta: Delta, medium: MediumReader) -> DeltaIndex:
+    """Return the index of a delta, proven against the manifest.
+
+    Raises:
+        RejectedError: it is missing, or is not what was signed, or breaks a rule of its form.
+        MediumError: the stick could not be read.
+    """
+    return DeltaIndex(read_signed(medium, payload_path(delta.index.sha256), delta.index, INDEX_SIZE_MAX), artifact, delta)
 
 
 def read_index(artifact: Artifact, medium: MediumReader) -> Index:

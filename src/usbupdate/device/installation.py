@@ -5,33 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-    from usbupdate.core.layout import MediumReader
-    from usbupdate.core.manifest import Manifest
     from usbupdate.core.receipt import Traffic
     from usbupdate.core.record import Attempt
-    from usbupdate.core.words import SlotClass
-    from usbupdate.device.installer import Advance
-    from usbupdate.device.machine import Machine
-    from usbupdate.device.ports import Progressed, SlotImage
+    from usbupdate.device.installer import Advance, Progress
+    from usbupdate.device.ports import Progressed
 
 
 class StickInstallation:
     """The installation of one offer from one stick. Implements `device.ports.Installation`."""
 
-    def __init__(
-        self,
-        machine: Machine,
-        manifest: Manifest,
-        medium: MediumReader,
-        images: Mapping[SlotClass, SlotImage],
-        progress: Advance,
-    ) -> None:
-        self._machine = machine
-        self._manifest = manifest
-        self._medium = medium
-        self._images = images
+    def __init__(self, install: Callable[[Progress], Traffic], progress: Advance) -> None:
+        """Take what installs, once it is told whom to tell how far it is; `progress` is told too."""
+        self._install = install
         self._progress = progress
         self._passing_on: _InstallProgress | None = None
 
@@ -43,7 +30,7 @@ class StickInstallation:
     def run(self, attempt: Attempt, progressed: Progressed) -> Traffic:
         """Install; see `device.ports.Installation`."""
         self._passing_on = _InstallProgress(self._progress, progressed)
-        return self._machine.install(self._manifest, self._medium, self._images, self._passing_on)
+        return self._install(self._passing_on)
 
 
 class _InstallProgress:

@@ -9,23 +9,19 @@ Source: design, section 4, "Install, per chunk".
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol
 
-from usbupdate.core.chunks import read_stored, restore_chunk
 from usbupdate.core.fit import require_fits
-from usbupdate.core.layout import payload_path
-from usbupdate.core.payload import read_index, require_signed_size
 from usbupdate.core.receipt import Traffic
+from usbupdate.device.supply import NO_BASES, Base, Supplied, Supply, Way, preflight
 from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError, UsbupdateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from usbupdate.core.index import Index, IndexedChunk
     from usbupdate.core.layout import MediumReader
-    from usbupdate.core.manifest import Artifact, Blob, Manifest
+    from usbupdate.core.manifest import Artifact, Manifest
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
 
@@ -53,49 +49,33 @@ class Progress(Advance, Protocol):
         """
 
 
-def preflight(manifest: Manifest, medium: MediumReader) -> int:
-    """Prove every index that a release needs, and that its packs are there and as large as was signed.
-
-    Returns:
-        How many bytes were read from the stick.
-
-    Raises:
-        RejectedError: the stick lacks something or holds something else.
-        MediumError: the stick could not be read.
-    """
-    read = 0
-    for artifact in manifest.artifacts:
-        read_index(artifact, medium)
-        read += artifact.index.size
-        for pack in artifact.packs:
-            require_signed_size(medium, pack)
-    return read
-
-
 def verify_lacking(
     manifest: Manifest,
     medium: MediumReader,
     images: Mapping[SlotClass, SlotImage],
+    bases: Mapping[SlotClass, Base] = NO_BASES,
     *,
     progress: Advance,
 ) -> None:
     """Prove the stored bytes of every chunk that a slot lacks, before anything is changed and without decompressing.
 
     So a damaged or dishonest stick leaves the other slot as it is (ADR 0006). `install` does not rely on it: a stick may give
-    other bytes at the second reading.
+    other bytes at the second reading. A delta is proven whole without a look at the slot, for it is small.
 
     Raises:
+        DeltaOnlyError: the stick holds nothing but deltas, and none for what this device runs.
         RejectedError: the stick lacks something or holds something else.
         MediumError: the stick could not be read.
     """
     progress.began("verifying")
-    preflight(manifest, medium)
+    preflight(manifest, medium, bases)
     done, total = 0, sum(artifact.image.size for artifact in manifest.artifacts)
     for artifact in manifest.artifacts:
-        index, packs, image = read_index(artifact, medium), _Packs(artifact.packs, medium), images[artifact.slot_class]
-        for chunk in index:
-            if not chunk.is_zero and not _is_held(image, artifact, chunk):
-                read_stored(chunk, packs)
+        base = bases.get(artifact.slot_class)
+        supply, image = Supply(artifact, medium, base), images[artifact.slot_class]
+        for chunk in supply.index:
+            if base is not None or not _is_held(image, artifact, chunk):
+                supply.prove(chunk)
             done += chunk.size
             progress.advanced(done, total)
 
@@ -104,6 +84,7 @@ def install(
     manifest: Manifest,
     medium: MediumReader,
     images: Mapping[SlotClass, SlotImage],
+    bases: Mapping[SlotClass, Base] = NO_BASES,
     *,
     progress: Progress,
 ) -> Traffic:
@@ -116,15 +97,16 @@ def install(
         manifest: from verified targets metadata.
         medium: the stick.
         images: one block device, open, for each slot class of the device.
+        bases: what the device runs, for the slot classes for which the release brings a delta from it.
         progress: is told; its `total_bytes` counts each image twice, once for writing and once for reading back.
 
     Returns:
         What was moved.
 
     Raises:
-        RefusedError: the release does not fit into the slot; nothing was written.
+        RefusedError: the release does not fit into the slot, or the stick not to what runs; nothing was written.
         RejectedError: the stick lacks something or holds something else; nothing of that was written.
-        MediumError: the stick could not be read.
+        MediumError: the stick could not be read, or holds deltas only and the device no longer runs what they are for.
         SlotError: the slot could not be written, or did not keep what was written.
     """
     # 1. Everything that can be known beforehand, so that a stick or a slot which cannot do changes nothing.
@@ -132,63 +114,36 @@ def install(
     progress.began("installing")
     tally = _Tally(progress, total=2 * sum(artifact.image.size for artifact in manifest.artifacts))
     try:
-        _install(manifest, medium, images, tally)
+        tally.read(preflight(manifest, medium, bases))
+        for artifact in manifest.artifacts:
+            _install(artifact, medium, images[artifact.slot_class], bases.get(artifact.slot_class), tally)
     except UsbupdateError:
         progress.stopped(tally.traffic())
         raise
     return tally.traffic()
 
 
-def _install(manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], tally: _Tally) -> None:
-    tally.read(preflight(manifest, medium))
+def _install(artifact: Artifact, medium: MediumReader, image: SlotImage, base: Base | None, tally: _Tally) -> None:
+    # 2. One index at a time, proven anew: it is kept as one `bytes` from here on.
+    supply = Supply(artifact, medium, base)
+    tally.read(supply.read)
 
-    for artifact in manifest.artifacts:
-        image = images[artifact.slot_class]
-        # 2. One index at a time, proven anew: it is kept as one `bytes` from here on.
-        index = read_index(artifact, medium)
-        tally.read(artifact.index.size)
+    # 3. What the slot lacks.
+    for chunk in supply.index:
+        if _is_held(image, artifact, chunk):
+            tally.held(chunk)
+            continue
+        supplied = supply.chunk(chunk)
+        image.write_at(chunk.number * artifact.chunk_size, supplied.contents)
+        if not tally.written:
+            image.sync()
+            tally.first_write()
+        tally.wrote(supplied)
 
-        # 3. What the slot lacks.
-        for settled in _settle_all(artifact, index, _Packs(artifact.packs, medium), image):
-            if settled.contents is not None:
-                image.write_at(settled.chunk.number * artifact.chunk_size, settled.contents)
-                if not tally.written:
-                    image.sync()
-                    tally.first_write()
-            tally.settled(settled.chunk, settled.way)
-
-        # 4. What the device kept, not what memory remembers.
-        image.sync()
-        image.drop_cache()
-        _require_kept(artifact, index, image, tally)
-
-
-class _Way(Enum):
-    """How a chunk was obtained."""
-
-    EQUAL = auto()
-    ZERO = auto()
-    FULL = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """A chunk, and the bytes to write if the slot lacks it."""
-
-    chunk: IndexedChunk
-    way: _Way
-    contents: bytes | None
-
-
-def _settle_all(artifact: Artifact, index: Index, packs: _Packs, image: SlotImage) -> Iterator[_Settled]:
-    """Yield every chunk in order, proven; chunks do not depend on each other and never wait for a write."""
-    return (_settle(artifact, chunk, packs, image) for chunk in index)
-
-
-def _settle(artifact: Artifact, chunk: IndexedChunk, packs: _Packs, image: SlotImage) -> _Settled:
-    if _is_held(image, artifact, chunk):
-        return _Settled(chunk, _Way.EQUAL, None)
-    return _Settled(chunk, _Way.ZERO if chunk.is_zero else _Way.FULL, restore_chunk(chunk, packs))
+    # 4. What the device kept, not what memory remembers.
+    image.sync()
+    image.drop_cache()
+    _require_kept(artifact, supply.index, image, tally)
 
 
 def _is_held(image: SlotImage, artifact: Artifact, chunk: IndexedChunk) -> bool:
@@ -213,18 +168,6 @@ def _require_kept(artifact: Artifact, index: Index, image: SlotImage, tally: _Ta
         raise ImageDiffersError(slot_class=artifact.slot_class)
 
 
-@dataclass(frozen=True, slots=True)
-class _Packs:
-    """The packs of one artifact on a stick; implements `core.chunks.PackReader`."""
-
-    packs: Sequence[Blob]
-    medium: MediumReader
-
-    def read(self, pack: int, offset: int, size: int) -> bytes:
-        """Return exactly `size` bytes of a pack from `offset`."""
-        return self.medium.read_at(payload_path(self.packs[pack].sha256), offset, size)
-
-
 class _Tally:
     """What one installation has moved so far."""
 
@@ -235,7 +178,7 @@ class _Tally:
         self._read = 0
         self.written = 0
         self._skipped = 0
-        self._chunks = dict.fromkeys(_Way, 0)
+        self._chunks = dict.fromkeys(Way, 0)
 
     def first_write(self) -> None:
         """Say that a chunk which the slot lacked is durable."""
@@ -245,20 +188,18 @@ class _Tally:
         """Count bytes from the stick."""
         self._read += size
 
-    def settled(self, chunk: IndexedChunk, way: _Way) -> None:
-        """Count a chunk that the slot now holds."""
-        self._chunks[way] += 1
-        match way:
-            case _Way.EQUAL:
-                self._skipped += chunk.size
-            case _Way.ZERO:
-                self.written += chunk.size
-            case _Way.FULL:
-                self.written += chunk.size
-                self._read += chunk.stored_size
-            case _:
-                assert_never(way)
+    def held(self, chunk: IndexedChunk) -> None:
+        """Count a chunk that the slot held already."""
+        self._chunks[Way.EQUAL] += 1
+        self._skipped += chunk.size
         self._advance(chunk.size)
+
+    def wrote(self, supplied: Supplied) -> None:
+        """Count a chunk that was written."""
+        self._chunks[supplied.way] += 1
+        self.written += len(supplied.contents)
+        self._read += supplied.read
+        self._advance(len(supplied.contents))
 
     def read_back(self, chunk: IndexedChunk) -> None:
         """Count a chunk that was read back and compared."""
@@ -270,9 +211,10 @@ class _Tally:
             read=self._read,
             written=self.written,
             skipped=self._skipped,
-            equal=self._chunks[_Way.EQUAL],
-            zero=self._chunks[_Way.ZERO],
-            full=self._chunks[_Way.FULL],
+            equal=self._chunks[Way.EQUAL],
+            zero=self._chunks[Way.ZERO],
+            delta=self._chunks[Way.DELTA],
+            full=self._chunks[Way.FULL],
         )
 
     def _advance(self, size: int) -> None:

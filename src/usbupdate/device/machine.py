@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from usbupdate.core.layout import MediumReader
-    from usbupdate.core.manifest import Manifest
+    from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.core.policy import Offer
     from usbupdate.core.receipt import Draft, MediumFacts, Traffic
     from usbupdate.core.record import KnownRoot
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from usbupdate.device.ports import BootLoader, Clock, DeadMan, Judge, Rebooter, RebootGate, SlotImage, Slots
     from usbupdate.device.signals import Announcer, Signal
     from usbupdate.device.statestore import StateStore
+    from usbupdate.device.supply import Base
 
 GATES_LIMIT_S: Final = 60.0
 TRUST_FOLDER: Final = "trust"
@@ -107,21 +108,37 @@ class Machine:
 
         return read_offers(trusted, medium)
 
+    def base(self, artifact: Artifact, medium: MediumReader, running: Blob | None, image: SlotImage) -> Base | None:
+        """Return the delta that was made for what this device runs; see `device.supply`."""
+        from usbupdate.device.supply import base_among  # noqa: PLC0415 - needs zstandard
+
+        return base_among(artifact, medium, running, image)
+
     def verify(
-        self, manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], progress: Advance
+        self,
+        manifest: Manifest,
+        medium: MediumReader,
+        images: Mapping[SlotClass, SlotImage],
+        bases: Mapping[SlotClass, Base],
+        progress: Advance,
     ) -> None:
         """Prove what the slot lacks before anything is changed; see `device.installer`."""
         from usbupdate.device.installer import verify_lacking  # noqa: PLC0415 - needs zstandard
 
-        verify_lacking(manifest, medium, images, progress=progress)
+        verify_lacking(manifest, medium, images, bases, progress=progress)
 
     def install(
-        self, manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], progress: Progress
+        self,
+        manifest: Manifest,
+        medium: MediumReader,
+        images: Mapping[SlotClass, SlotImage],
+        bases: Mapping[SlotClass, Base],
+        progress: Progress,
     ) -> Traffic:
         """Write and read back; see `device.installer`."""
         from usbupdate.device.installer import install  # noqa: PLC0415 - needs zstandard
 
-        return install(manifest, medium, images, progress=progress)
+        return install(manifest, medium, images, bases, progress=progress)
 
     def export(self, medium: Medium, obligations: Obligations, signal: Signal, why: str) -> None:
         """Bring the receipts that the stick lacks onto it; see `device.logexport`."""

@@ -80,6 +80,9 @@ class Slots(Protocol):
     def open(self, slot: Slot) -> Mapping[SlotClass, SlotImage]:
         """Open every block device of a slot for reading and writing, exclusively; raises `SlotError`."""
 
+    def open_running(self, slot: Slot, slot_class: SlotClass) -> SlotImage:
+        """Open a block device of the running slot, for reading only; raises `SlotError`."""
+
 
 class Clock(Protocol):
     """Time as this device knows it; whether it is to be believed is decided in `core.trust`."""

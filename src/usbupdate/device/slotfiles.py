@@ -72,6 +72,10 @@ class FileSlots:
             opened.pop_all()
             return images
 
+    def open_running(self, slot: Slot, slot_class: SlotClass) -> SlotImage:
+        """Open a file of the running slot, for reading only."""
+        return OpenImage(slot_class, self._opened(slot, slot_class, os.O_RDONLY))
+
     def _opened(self, slot: Slot, slot_class: SlotClass, flags: int) -> int:
         path = self.path(slot, slot_class)
         descriptor = open_without_link(path, flags)

@@ -82,10 +82,14 @@ class BlockSlots:
             for slot_class, configured in self._paths[slot].items():
                 # Nothing is written where it takes a look twice to know what is meant.
                 self._devices.require_sole_claim(configured)
-                images[slot_class] = OpenImage(slot_class, self._opened(self.device(slot, slot_class)))
+                images[slot_class] = OpenImage(slot_class, self._opened_exclusively(self.device(slot, slot_class)))
                 opened.callback(images[slot_class].close)
             opened.pop_all()
             return images
+
+    def open_running(self, slot: Slot, slot_class: SlotClass) -> SlotImage:
+        """Open a block device of the running slot, which is mounted, for reading only."""
+        return OpenImage(slot_class, _opened(self.device(slot, slot_class), os.O_RDONLY))
 
     def _require_distinct(self) -> None:
         seen: dict[Number, str] = {}
@@ -96,17 +100,21 @@ class BlockSlots:
                     raise SlotUnusableError(path=configured, problem=f"it is the same device as {seen[number]}")
                 seen[number] = configured
 
-    def _opened(self, device: BlockDevice) -> int:
+    def _opened_exclusively(self, device: BlockDevice) -> int:
         path = str(device.path)
         if self._devices.is_mounted(device.number):
             raise SlotUnusableError(path=path, problem="it is mounted")
         if self._devices.has_holders(device.number):
             raise SlotUnusableError(path=path, problem="another device is built on it")
         # O_EXCL on a block device: the kernel lets nobody else mount or claim it meanwhile.
-        descriptor = open_without_link(device.path, os.O_RDWR | os.O_EXCL)
-        found = os.fstat(descriptor)
-        # What was examined by name must be what was opened.
-        if not stat.S_ISBLK(found.st_mode) or Number(os.major(found.st_rdev), os.minor(found.st_rdev)) != device.number:
-            os.close(descriptor)
-            raise SlotUnusableError(path=path, problem="it changed while it was being opened")
-        return descriptor
+        return _opened(device, os.O_RDWR | os.O_EXCL)
+
+
+def _opened(device: BlockDevice, flags: int) -> int:
+    descriptor = open_without_link(device.path, flags)
+    found = os.fstat(descriptor)
+    # What was examined by name must be what was opened.
+    if not stat.S_ISBLK(found.st_mode) or Number(os.major(found.st_rdev), os.minor(found.st_rdev)) != device.number:
+        os.close(descriptor)
+        raise SlotUnusableError(path=str(device.path), problem="it changed while it was being opened")
+    return descriptor

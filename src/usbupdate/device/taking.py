@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import ExitStack
 
+    from usbupdate.core.manifest import Manifest
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import SlotClass
     from usbupdate.device.installer import Advance
     from usbupdate.device.media import Medium
     from usbupdate.device.ports import SlotImage
+    from usbupdate.device.supply import Base
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Prepared:
     offer: Offer
     attempt: Attempt
     images: Mapping[SlotClass, SlotImage]
+    bases: Mapping[SlotClass, Base]
 
 
 class Taking:
@@ -101,13 +104,17 @@ class Taking:
         # 5. Is every byte there that the slot lacks?
         images = self._machine.slots.open(slot)
         stack.callback(close_all, images)
-        self._machine.verify(offer.manifest, medium.reader, images, self._progress)
-        return Prepared(offer, self._attempt(offer, insertion), images)
+        bases = self._bases(offer.manifest, medium, stack)
+        self._machine.verify(offer.manifest, medium.reader, images, bases, self._progress)
+        return Prepared(offer, self._attempt(offer, insertion), images, bases)
 
     def install(self, prepared: Prepared, medium: Medium) -> UsbupdateError | None:
         """Install, and return why that failed, if it did; the lifecycle has its outcome either way."""
         self._refusals.close()
-        installation = StickInstallation(self._machine, prepared.offer.manifest, medium.reader, prepared.images, self._progress)
+        manifest, images, bases = prepared.offer.manifest, prepared.images, prepared.bases
+        installation = StickInstallation(
+            lambda progress: self._machine.install(manifest, medium.reader, images, bases, progress), self._progress
+        )
         return self._obligations.install(prepared.attempt, installation)
 
     def _require_ready(self, insertion: Insertion, rest: Rest) -> None:
@@ -149,6 +156,21 @@ class Taking:
                 return choose(offers, recipient, record, insertion)
             case _:
                 raise LeavingError
+
+    def _bases(self, manifest: Manifest, medium: Medium, stack: ExitStack) -> dict[SlotClass, Base]:
+        """Return the deltas that were made for what this device runs; `stack` closes the running slot's devices."""
+        slot = self._obligations.boot.slot
+        running = self._obligations.record.whole.get(slot)
+        bases = {}
+        for artifact in manifest.artifacts:
+            if not artifact.deltas:
+                continue
+            known = None if running is None else running.images.get(artifact.slot_class)
+            image = self._machine.slots.open_running(slot, artifact.slot_class)
+            stack.callback(image.close)
+            if base := self._machine.base(artifact, medium.reader, known, image):
+                bases[artifact.slot_class] = base
+        return bases
 
     def _ask_gates(self) -> None:
         verdict = ask_gates(self._machine.configuration.gates.install, limit_s=GATES_LIMIT_S)

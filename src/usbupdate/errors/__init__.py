@@ -40,6 +40,7 @@ from usbupdate.errors.given import (
     UnusableValueError as UnusableValueError,
 )
 from usbupdate.errors.medium import (
+    BaseChangedError as BaseChangedError,
     LogConflictError as LogConflictError,
     LogFolderHostileError as LogFolderHostileError,
     LogNotKeptError as LogNotKeptError,
@@ -78,7 +79,6 @@ from usbupdate.errors.notready import (
     UnitFileError as UnitFileError,
 )
 from usbupdate.errors.office import (
-    DeltasNotMadeError as DeltasNotMadeError,
     ExpiresSoonError as ExpiresSoonError,
     ImageExistsError as ImageExistsError,
     KeyExistsError as KeyExistsError,
@@ -86,9 +86,11 @@ from usbupdate.errors.office import (
     KeySignedNothingError as KeySignedNothingError,
     KeyUnusableError as KeyUnusableError,
     MountUnfitError as MountUnfitError,
+    NoDeltasError as NoDeltasError,
     NoOfficeError as NoOfficeError,
     NoSuchBundleError as NoSuchBundleError,
     NotSignedError as NotSignedError,
+    NumpyMissingError as NumpyMissingError,
     OfficeBusyError as OfficeBusyError,
     OfficeClockError as OfficeClockError,
     OfficeError as OfficeError,
@@ -107,6 +109,7 @@ from usbupdate.errors.office import (
     UselessKeyError as UselessKeyError,
 )
 from usbupdate.errors.refused import (
+    DeltaOnlyError as DeltaOnlyError,
     FileSystemNotAllowedError as FileSystemNotAllowedError,
     ForeignStickError as ForeignStickError,
     GatePostponedError as GatePostponedError,

@@ -106,3 +106,12 @@ class LogConflictError(MediumError):
     name: str
     says = "{name} on the stick is not an earlier state of this device's receipts; it was left as it is."
     hint = "Bring this stick to the auditor: the log was changed, or two devices bear one name. Use another stick meanwhile."
+
+
+@dataclass(eq=False)
+class BaseChangedError(MediumError):
+    """The stick holds only what differs from another release, and this device does not run that release byte for byte."""
+
+    chunk: int
+    says = "The stick holds only what differs from the running release, and that is no longer what it was (chunk {chunk})."
+    hint = "Use a stick with the whole release: one that was written without --only-delta."

@@ -260,9 +260,20 @@ class ImageExistsError(InputError):
 
 
 @dataclass(eq=False)
-class DeltasNotMadeError(InputError):
-    """The option for deltas was given to a version that does not make them."""
+class NoDeltasError(OfficeError):
+    """A stick was to hold deltas only, and a bundle has none."""
 
-    base: str
-    says = "Deltas are not made yet, so --base {base} cannot be used."
-    hint = "Leave --base out; the bundle then carries the whole image."
+    bundle: str
+    slot_class: str
+    says = "The bundle {bundle} has no deltas for {slot_class}, so no device could take it from such a stick."
+    hint = "Leave --only-delta out, or make the bundle with --base and the image that the devices run."
+
+
+@dataclass(eq=False)
+class NumpyMissingError(InputError):
+    """Deltas were asked for where the library that finds them is not installed."""
+
+    says = "Finding what two images have in common needs numpy, which is not installed."
+    hint = (
+        "Install it with: pip install 'usbupdate[office]'. Or leave --base out; the bundle then carries the whole image only."
+    )

@@ -95,6 +95,15 @@ class TriedBeforeError(RefusedError):
 
 
 @dataclass(eq=False)
+class DeltaOnlyError(RefusedError):
+    """The stick holds only what differs from other releases than the one that the device runs."""
+
+    slot_class: str
+    says = "The stick holds only what differs from certain releases of {slot_class}, and this device runs another one."
+    hint = "Use a stick with the whole release: one that was written without --only-delta."
+
+
+@dataclass(eq=False)
 class ImageTooLargeError(RefusedError):
     """An image has more bytes than the slot's block device."""
 

@@ -24,15 +24,16 @@ from usbupdate.errors import (
     SequenceTakenError,
     UnusableValueError,
 )
-from usbupdate.packager import keys, pack
+from usbupdate.packager import delta, keys, pack
 from usbupdate.packager.order import Order, draft_of, with_jump_meant
 from usbupdate.packager.pack import Packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+    from pathlib import Path
 
-    from usbupdate.core.manifest import Blob, Manifest
+    from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
     from usbupdate.packager.thresholds import Missing
@@ -69,10 +70,15 @@ class Bundle:
     leaving: bool = False
 
     @property
+    def delta_payload(self) -> tuple[Blob, ...]:
+        """What of it devices need that run a base of its deltas."""
+        packs = {blob.sha256 for artifact in self.manifest.artifacts for blob in artifact.packs}
+        return tuple(blob for blob in self.payload if blob.sha256 not in packs)
+
+    @property
     def payload(self) -> tuple[Blob, ...]:
-        """The indexes and packs of the bundle, each once."""
-        files = {blob.sha256: blob for artifact in self.manifest.artifacts for blob in (artifact.index, *artifact.packs)}
-        return tuple(files.values())
+        """The indexes and packs of the bundle, those of its deltas included, each once."""
+        return tuple({blob.sha256: blob for artifact in self.manifest.artifacts for blob in artifact.payload}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def create(
     desk = office.desk(now, ask)
     desk.open_keys()
     pack.forget_unfinished(office.payload)
-    artifacts = tuple(pack.pack_image(order.images[name], SlotClass(name), office.payload, how) for name in order.images)
+    artifacts = tuple(_artifact(order, name, office.payload, how) for name in order.images)
     raw = manifests.encode(replace(draft, artifacts=artifacts))
     digest = Digest(hashlib.sha256(raw).hexdigest())
     name = target_name(draft.name, draft.sequence)
@@ -120,6 +126,15 @@ def create(
     published = office.metadata.targets()
     is_published = published is not None and name in published.signed.targets
     return Offer(Bundle(name, manifests.decode(raw), digest, is_published), missing)
+
+
+def _artifact(order: Order, slot_class: str, payload: Path, how: Packing) -> Artifact:
+    """Pack one image, and what differs from each of its bases; equal bases are one."""
+    image = order.images[slot_class]
+    artifact = pack.pack_image(image, SlotClass(slot_class), payload, how)
+    made = [delta.make_delta(image, artifact, base, payload, how) for base in order.bases.get(slot_class, ())]
+    deltas = {each.base_sha256: each for each in made if each is not None}
+    return replace(artifact, deltas=tuple(deltas.values()))
 
 
 def require_order(office: Office, order: Order, now: datetime) -> Manifest:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import layout
 from usbupdate.core.timefloor import format_time, parse_time
-from usbupdate.errors import ExpiresSoonError, NotSignedError, OfficeFileError
+from usbupdate.errors import ExpiresSoonError, NoDeltasError, NotSignedError, OfficeFileError
 from usbupdate.packager import bundle, readme, thresholds
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.pack import payload_file
@@ -51,6 +51,7 @@ class Plan:
     root: bytes
     expires: str
     now: datetime
+    only_deltas: bool = False
 
     @property
     def size(self) -> int:
@@ -60,10 +61,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Which bundles (none named: the newest of each name), or none at all for a stick that only carries logs."""
+    """Which bundles (none named: the newest of each name), or none at all for a stick that only carries logs.
+
+    `only_deltas` leaves out all that devices need which run none of the bases.
+    """
 
     bundles: Sequence[str] = ()
     log_only: bool = False
+    only_deltas: bool = False
     margin_days: int = MARGIN_DAYS
 
 
@@ -74,17 +79,24 @@ def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
         NotSignedError: something is not signed by enough people.
         ExpiresSoonError: such a stick would live shorter than the margin.
         NoSuchBundleError: a bundle that is named is not offered.
+        NoDeltasError: a bundle that is to go out as deltas only has none.
     """
     wishes = wishes or Wishes()
     if waiting := [each for each in thresholds.missing(office.metadata) if not _may_wait(office, each.role)]:
         raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in waiting))
     expires = _require_margin(office, now, wishes.margin_days)
     bundles = () if wishes.log_only else bundle.chosen(office, wishes.bundles)
-    text = readme.text(bundles, expires).encode()
-    items = [*_payload(office, bundles), *_manifests(office, bundles), Item(layout.READ_ME, len(text), contents=text)]
+    if wishes.only_deltas:
+        _require_deltas(bundles)
+    text = readme.text(bundles, expires, only_deltas=wishes.only_deltas).encode()
+    items = [
+        *_payload(office, bundles, only_deltas=wishes.only_deltas),
+        *_manifests(office, bundles),
+        Item(layout.READ_ME, len(text), contents=text),
+    ]
     items += _metadata(office)
     first_root = office.metadata.version(Role.ROOT, 1).read_bytes()
-    return Plan(tuple(items), bundles, first_root, expires, now)
+    return Plan(tuple(items), bundles, first_root, expires, now, wishes.only_deltas)
 
 
 def read_pieces(item: Item) -> Iterator[bytes]:
@@ -135,9 +147,16 @@ def require_alive(role: str, expires: str, now: datetime, margin_days: int) -> N
         raise ExpiresSoonError(role=role, expires=expires, margin_days=margin_days)
 
 
-def _payload(office: Office, bundles: Sequence[Bundle]) -> list[Item]:
+def _require_deltas(bundles: Sequence[Bundle]) -> None:
+    for each in bundles:
+        for artifact in each.manifest.artifacts:
+            if not artifact.deltas:
+                raise NoDeltasError(bundle=each.target.removesuffix(".json"), slot_class=artifact.slot_class)
+
+
+def _payload(office: Office, bundles: Sequence[Bundle], *, only_deltas: bool) -> list[Item]:
     # By digest: bundles that share payload share the file.
-    files = {blob.sha256: blob for each in bundles for blob in each.payload}
+    files = {blob.sha256: blob for each in bundles for blob in (each.delta_payload if only_deltas else each.payload)}
     return [
         Item(layout.payload_path(digest), blob.size, digest, payload_file(office.payload, digest))
         for digest, blob in files.items()

@@ -27,7 +27,10 @@ _NO_DIGEST: Final = Digest("0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a release engineer asks for. Empty `devices` and `groups` mean every device that is compatible."""
+    """What a release engineer asks for. Empty `devices` and `groups` mean every device that is compatible.
+
+    `images` is by slot class, and so is `bases`: images of earlier releases whose devices get by with what differs.
+    """
 
     name: str
     version: str
@@ -40,6 +43,7 @@ class Order:
     groups: tuple[str, ...] = ()
     notes: str = ""
     sbom: Path | None = None
+    bases: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     jump_is_meant: bool = field(default=False, kw_only=True)
 
 
@@ -54,8 +58,11 @@ def draft_of(order: Order, now: datetime) -> Manifest:
     Raises:
         InputError: a value or an image cannot be used.
     """
-    for image in order.images.values():
+    for image in (*order.images.values(), *(base for bases in order.bases.values() for base in bases)):
         pack.require_image(image)
+    for slot_class in order.bases:
+        if slot_class not in order.images:
+            raise UnusableValueError(what="--base", value=slot_class, problem="the bundle has no image for that slot class")
     if not BUNDLE_NAME.fullmatch(order.name):
         problem = "a name has lower-case letters, digits, '.', '_' and '-', and does not begin with 'allow-'"
         raise UnusableValueError(what="name", value=order.name, problem=problem)

@@ -75,7 +75,7 @@ def pack_image(image: Path, slot_class: SlotClass, payload: Path, how: Packing) 
         with (
             _opened(image) as source,
             ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool,
-            _PackWriter(payload, how.pack_size) as packs,
+            PackWriter(payload, how.pack_size) as packs,
         ):
             size = _size(image, source)
             chunk_size = chunk_size_for(size)
@@ -84,7 +84,7 @@ def pack_image(image: Path, slot_class: SlotClass, payload: Path, how: Packing) 
             if digest is None:
                 raise UnusableFileError(path=str(image), problem="it changes while it is read")
             packs.finish()
-        index_blob = _store(payload, b"".join(records))
+        index_blob = store(payload, b"".join(records))
     except OSError as error:
         # The image's own faults have become errors of their own below: what is left is the repository's disk.
         raise OfficeWriteError(path=str(payload), problem=error.strerror or "it cannot be written") from error
@@ -121,7 +121,7 @@ def forget_unfinished(payload: Path) -> None:
     durable.remove(payload / _PART)
 
 
-class _PackWriter:
+class PackWriter:
     """Appends frames to packs that get their names when they are full."""
 
     def __init__(self, payload: Path, pack_size: int) -> None:
@@ -172,7 +172,7 @@ def _pack(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet; they ar
     how: Packing,
     pool: ThreadPoolExecutor,
     window: int,
-    packs: _PackWriter,
+    packs: PackWriter,
     records: list[bytes],
 ) -> Digest | None:
     """Fill `packs` and `records` in chunk order; return the image's digest, or None if it did not stay as long as it was."""
@@ -243,7 +243,8 @@ def _size(image: Path, source: BinaryIO) -> int:
     return size
 
 
-def _store(payload: Path, raw: bytes) -> Blob:
+def store(payload: Path, raw: bytes) -> Blob:
+    """Store a file of the payload under its digest, durably."""
     blob = Blob(Digest(hashlib.sha256(raw).hexdigest()), len(raw))
     path = payload_file(payload, blob.sha256)
     durable.make_directory(path.parent)

@@ -33,9 +33,12 @@ Please change nothing in the folder "usbupdate". Other files on this stick are l
 This stick is good until {expires} (UTC).
 {bundles}
 """
+_ONLY_DELTAS: Final = """
+It holds only what differs from earlier releases. A device that runs another one refuses it,
+and needs a stick with the whole release."""
 
 
-def text(bundles: Sequence[Bundle], expires: str) -> str:
+def text(bundles: Sequence[Bundle], expires: str, *, only_deltas: bool = False) -> str:
     """Return the text, with line ends that every editor shows."""
     if bundles:
         lines = [
@@ -43,7 +46,7 @@ def text(bundles: Sequence[Bundle], expires: str) -> str:
             f"{', '.join(each.manifest.compatible)}"
             for each in bundles
         ]
-        listing = "\n".join(["It holds:", *lines])
+        listing = "\n".join(["It holds:", *lines, *([_ONLY_DELTAS] if only_deltas else [])])
     else:
         listing = "It holds no release. It collects logs, and tells devices whom to trust."
     return _TEXT.format(expires=expires, bundles=listing).replace("\n", "\r\n")

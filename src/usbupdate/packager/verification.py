@@ -4,6 +4,7 @@
 2. Metadata, as `core.trust` does on a device that has seen nothing yet.
 3. Each manifest that the targets list and the stick holds.
 4. Each index; each pack whole, by its digest; each chunk, back to the bytes of the image.
+5. Each delta as far as that goes without its base: its index, its packs, each recipe.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import tempfile
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from usbupdate.core import layout, trust
-from usbupdate.core.chunks import restore_chunk
-from usbupdate.core.payload import read_index, require_signed_size
+from usbupdate.core.chunks import StoredChunk, read_stored, restore_chunk
+from usbupdate.core.delta import BLOCK, decode_recipe
+from usbupdate.core.payload import holds_deltas_only, read_delta_index, read_index, require_signed_size
 from usbupdate.core.timefloor import ClockReading
 from usbupdate.errors import FileDigestError, MediumFileMissingError, NewerFormatError
 from usbupdate.trustfiles import TrustFiles
@@ -26,22 +28,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from usbupdate.core.delta import DeltaChunk
     from usbupdate.core.index import IndexedChunk
     from usbupdate.core.layout import MediumReader
-    from usbupdate.core.manifest import Artifact, Blob, Manifest
+    from usbupdate.core.manifest import Artifact, Blob, Delta, Manifest
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import Digest
 
 _PIECE: Final = 1 << 20
+_Chunk = TypeVar("_Chunk", bound=StoredChunk)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedBundle:
-    """A bundle that is on the stick whole; `manifest` is None if only a later usbupdate can read it."""
+    """A bundle that is on the stick whole, or as deltas only; `manifest` is None if only a later usbupdate can read it."""
 
     target: str
     sha256: Digest
     manifest: Manifest | None
+    deltas_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +89,15 @@ def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[
             if artifact.index.sha256 not in seen:
                 verify_artifact(artifact, medium, progress)
                 seen.add(artifact.index.sha256)
-        bundles.append(CheckedBundle(name, digest, manifest))
+        deltas_only = any(holds_deltas_only(artifact, medium) for artifact in manifest.artifacts)
+        bundles.append(CheckedBundle(name, digest, manifest, deltas_only))
     if not bundles:
         layout.require_no_lost_manifests(medium)
     return CheckedStick(trusted, tuple(bundles), tuple(elsewhere))
 
 
 def verify_artifact(artifact: Artifact, medium: MediumReader, progress: Callable[[int], None]) -> None:
-    """Read the index and all packs of an artifact, each byte once, and restore every chunk.
+    """Read the index and all packs of an artifact and its deltas, each byte once, and restore every chunk.
 
     Raises:
         RejectedError: something is missing, or is not what was signed.
@@ -104,10 +110,30 @@ def verify_artifact(artifact: Artifact, medium: MediumReader, progress: Callable
     chunks = sorted(different.values(), key=lambda each: (each.is_zero, each.pack, each.offset))
     for chunk in chunks:
         if chunk.is_zero:
-            restore_chunk(chunk, _Bytes(b""))
+            _restore(chunk, b"")
     stored = {pack: list(each) for pack, each in groupby((c for c in chunks if not c.is_zero), lambda each: each.pack)}
-    for number, blob in enumerate(artifact.packs):
-        _verify_pack(blob, stored.get(number, []), medium, progress)
+    for number, blob in enumerate(() if holds_deltas_only(artifact, medium) else artifact.packs):
+        _verify_pack(blob, stored.get(number, []), _restore, medium, progress)
+    for delta in artifact.deltas:
+        _verify_delta(artifact, delta, medium, progress)
+
+
+def _verify_delta(artifact: Artifact, delta: Delta, medium: MediumReader, progress: Callable[[int], None]) -> None:
+    deltas = read_delta_index(artifact, delta, medium)
+    progress(delta.index.size)
+    blocks = delta.base_size // BLOCK
+
+    def understand(record: DeltaChunk, stored: bytes) -> None:
+        decode_recipe(read_stored(record, _Bytes(stored)), record.number, blocks)
+
+    records = sorted(deltas, key=lambda each: (each.pack, each.offset))
+    stored = {pack: list(each) for pack, each in groupby(records, lambda each: each.pack)}
+    for number, blob in enumerate(delta.packs):
+        _verify_pack(blob, stored.get(number, []), understand, medium, progress)
+
+
+def _restore(chunk: IndexedChunk, stored: bytes) -> None:
+    restore_chunk(chunk, _Bytes(stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +146,13 @@ class _Bytes:
         return self.contents
 
 
-def _verify_pack(blob: Blob, chunks: list[IndexedChunk], medium: MediumReader, progress: Callable[[int], None]) -> None:
+def _verify_pack(
+    blob: Blob,
+    chunks: list[_Chunk],
+    examine: Callable[[_Chunk, bytes], None],
+    medium: MediumReader,
+    progress: Callable[[int], None],
+) -> None:
     path = layout.payload_path(blob.sha256)
     require_signed_size(medium, blob)
     whole = hashlib.sha256()
@@ -142,7 +174,7 @@ def _verify_pack(blob: Blob, chunks: list[IndexedChunk], medium: MediumReader, p
             whole.update(stored)
             progress(len(stored))
             position += len(stored)
-        restore_chunk(chunk, _Bytes(stored))
+        examine(chunk, stored)
     skip_to(blob.size)
     if whole.hexdigest() != blob.sha256:
         raise FileDigestError(name=layout.shown(path))

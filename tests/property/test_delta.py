@@ -1,0 +1,256 @@
+"""Delta indexes and recipes: what is written is what is read, and nothing else is taken; what comes out is what was signed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import pytest
+import zstandard
+from hypothesis import given, strategies as st
+
+from usbupdate.core.delta import (
+    BLOCK,
+    DICTIONARY_SIZE_MAX,
+    RECORD_SIZE,
+    BlockRange,
+    DeltaChunk,
+    DeltaIndex,
+    decode_recipe,
+    encode,
+    encode_recipe,
+    is_unchanged,
+    rebuild_chunk,
+)
+from usbupdate.core.index import IndexedChunk
+from usbupdate.core.manifest import Artifact, Blob, Delta
+from usbupdate.core.words import Digest, SlotClass
+from usbupdate.errors import (
+    FrameBrokenError,
+    MalformedError,
+    RejectedError,
+    SlotReadError,
+    StoredBytesDifferError,
+)
+
+CHUNK = 256 << 10
+BASE_BLOCKS = 100
+BASE = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() * (BLOCK // 32) for number in range(BASE_BLOCKS))
+ANY = Digest("0" * 64)
+HUGE_SIZE = 1 << 40
+
+
+def artifact(chunks: int = 10) -> Artifact:
+    return Artifact(SlotClass("rootfs"), Blob(ANY, chunks * CHUNK), CHUNK, Blob(ANY, 76 * chunks), ())
+
+
+def delta(*pack_sizes: int, base_size: int = len(BASE)) -> Delta:
+    return Delta(ANY, base_size, Blob(ANY, 48), tuple(Blob(ANY, size) for size in pack_sizes))
+
+
+@dataclass
+class Bytes:
+    """A pack, or a base, in memory."""
+
+    contents: bytes
+
+    def read(self, pack: int, offset: int, size: int) -> bytes:
+        assert pack == 0
+        return self.contents[offset : offset + size]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        part = self.contents[offset : offset + size]
+        if len(part) != size:
+            raise SlotReadError(slot_class="rootfs", problem="it ends there")
+        return part
+
+
+# --- The index ---
+
+
+@st.composite
+def some_records(draw: st.DrawFn) -> list[DeltaChunk]:
+    numbers = sorted(draw(st.sets(st.integers(0, 9), max_size=10)))
+    return [
+        DeltaChunk(number, draw(st.binary(min_size=32, max_size=32)), draw(st.integers(0, 1)), number * 100, 1 + number)
+        for number in numbers
+    ]
+
+
+@given(some_records())
+def test_an_index_is_read_as_it_was_written(chunks: list[DeltaChunk]) -> None:
+    index = DeltaIndex(encode(chunks), artifact(), delta(2000, 2000))
+    assert list(index) == chunks
+    listed = {chunk.number: chunk for chunk in chunks}
+    assert [index.get(number) for number in range(10)] == [listed.get(number) for number in range(10)]
+
+
+@given(st.binary(max_size=RECORD_SIZE * 3))
+def test_arbitrary_bytes_are_an_index_or_malformed(raw: bytes) -> None:
+    try:
+        index = DeltaIndex(raw, artifact(), delta(1 << 20))
+    except MalformedError:
+        return
+    numbers = [chunk.number for chunk in index]
+    assert numbers == sorted(set(numbers))
+    assert all(number < 10 for number in numbers)
+    assert all(chunk.pack == 0 and 0 < chunk.stored_size <= (1 << 20) - chunk.offset for chunk in index)
+
+
+GOOD = DeltaChunk(3, bytes(32), 0, 0, 10)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([GOOD, GOOD], id="a chunk twice"),
+        pytest.param([GOOD, replace(GOOD, number=2)], id="falling"),
+        pytest.param([replace(GOOD, number=10)], id="no chunk of the image"),
+        pytest.param([replace(GOOD, stored_size=0)], id="nothing stored"),
+        pytest.param([replace(GOOD, stored_size=(1 << 32) - 1)], id="more than a chunk can need"),
+        pytest.param([replace(GOOD, pack=1)], id="a pack that is not listed"),
+        pytest.param([replace(GOOD, offset=91)], id="beyond the end of its pack"),
+        pytest.param([replace(GOOD, offset=(1 << 32) - 1)], id="far beyond"),
+    ],
+)
+def test_an_index_that_points_nowhere_is_malformed(chunks: list[DeltaChunk]) -> None:
+    assert list(DeltaIndex(encode([GOOD]), artifact(), delta(100))) == [GOOD]
+    with pytest.raises(MalformedError):
+        DeltaIndex(encode(chunks), artifact(), delta(100))
+
+
+# --- The recipe ---
+
+
+@st.composite
+def some_ranges(draw: st.DrawFn) -> list[BlockRange]:
+    ranges, end = [], -1
+    for gap, count in draw(st.lists(st.tuples(st.integers(1, 1 << 20), st.integers(1, 20)), max_size=12)):
+        ranges.append(BlockRange(end + gap, count))
+        end += gap + count
+    return ranges
+
+
+@given(some_ranges(), st.binary(max_size=100))
+def test_a_recipe_is_read_as_it_was_written(ranges: list[BlockRange], frame: bytes) -> None:
+    assert decode_recipe(encode_recipe(ranges) + frame, 0, HUGE_SIZE // BLOCK) == (ranges, frame)
+
+
+@given(st.binary(max_size=60), st.integers(0, 1000))
+def test_arbitrary_bytes_are_a_recipe_inside_the_base_or_malformed(stored: bytes, base_blocks: int) -> None:
+    try:
+        ranges, rest = decode_recipe(stored, 0, base_blocks)
+    except MalformedError:
+        return
+    assert encode_recipe(ranges) + rest == stored
+    assert all(each.first + each.count <= base_blocks for each in ranges)
+    assert sum(each.count for each in ranges) * BLOCK <= DICTIONARY_SIZE_MAX
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x01\x00", id="cut off"),
+        pytest.param(b"\x01\x00\x00", id="an empty range"),
+        pytest.param(b"\x02\x00\x01\x00\x01", id="two that touch"),
+        pytest.param(encode_recipe([BlockRange(99, 2)]), id="reaches out of the base"),
+        pytest.param(encode_recipe([BlockRange(1 << 34, 1)]), id="far outside the base"),
+        pytest.param(encode_recipe([BlockRange(0, 257)]), id="larger than a dictionary"),
+        pytest.param(b"\x81\x00\x00\x01", id="a number longer than it needs to be"),
+        pytest.param(b"\xff\xff\xff\xff\xff\x01", id="a number too large"),
+        pytest.param(b"\x81\x02" + b"\x01\x01" * 257, id="more ranges than blocks"),
+    ],
+)
+def test_a_recipe_that_asks_for_too_much_is_malformed(recipe: bytes) -> None:
+    with pytest.raises(MalformedError):
+        decode_recipe(recipe, 7, BASE_BLOCKS)
+
+
+def test_a_dictionary_may_be_as_large_as_the_limit() -> None:
+    ranges = [BlockRange(3, 256)]
+    assert decode_recipe(encode_recipe(ranges), 0, 1000) == (ranges, b"")
+
+
+# --- Rebuilding ---
+
+
+def stored_for(raw: bytes, ranges: list[BlockRange]) -> bytes:
+    dictionary = b"".join(BASE[each.first * BLOCK : (each.first + each.count) * BLOCK] for each in ranges)
+    known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
+    return encode_recipe(ranges) + zstandard.ZstdCompressor(level=3, dict_data=known, write_dict_id=False).compress(raw)
+
+
+def indexed(raw: bytes, number: int = 0) -> IndexedChunk:
+    return IndexedChunk(number, len(raw), hashlib.sha256(raw).digest(), bytes(32), 0, 0, 1)
+
+
+def deltas_of(*stored: bytes) -> DeltaIndex:
+    """Return an index in which chunk 0, 1 and so on have these stored bytes, one after the other in one pack."""
+    chunks, offset = [], 0
+    for number, each in enumerate(stored):
+        chunks.append(DeltaChunk(number, hashlib.sha256(each).digest(), 0, offset, len(each)))
+        offset += len(each)
+    return DeltaIndex(encode(chunks), artifact(), delta(max(1, offset)))
+
+
+SHUFFLED = BASE[9 * BLOCK : 12 * BLOCK] + b"new" * 100 + BASE[2 * BLOCK : 3 * BLOCK]
+SHUFFLED_FROM = [BlockRange(2, 1), BlockRange(9, 3)]
+
+
+def test_a_chunk_is_rebuilt_from_blocks_that_moved_and_from_what_is_new() -> None:
+    stored = stored_for(SHUFFLED, SHUFFLED_FROM)
+    assert len(stored) < 100
+    assert rebuild_chunk(indexed(SHUFFLED), deltas_of(stored), Bytes(stored), Bytes(BASE)) == SHUFFLED
+
+
+def test_a_chunk_that_is_not_listed_stands_in_the_base_at_its_place() -> None:
+    whole = BASE + bytes(2 * CHUNK)
+    second = whole[CHUNK : 2 * CHUNK]
+    assert rebuild_chunk(indexed(second, 1), deltas_of(), Bytes(b""), Bytes(whole)) == second
+    assert is_unchanged(indexed(second, 1), deltas_of(), Bytes(whole))
+    assert not is_unchanged(indexed(second, 1), deltas_of(), Bytes(bytes(len(whole))))
+    assert rebuild_chunk(indexed(second, 1), deltas_of(), Bytes(b""), Bytes(BASE[:CHUNK])) is None
+
+
+@given(st.integers(0, len(BASE) - 1), st.integers(1, 255))
+def test_a_base_that_changed_gives_the_right_bytes_or_none(position: int, flip: int) -> None:
+    stored = stored_for(SHUFFLED, SHUFFLED_FROM)
+    changed = bytearray(BASE)
+    changed[position] ^= flip
+    rebuilt = rebuild_chunk(indexed(SHUFFLED), deltas_of(stored), Bytes(stored), Bytes(bytes(changed)))
+    is_used = any(each.first * BLOCK <= position < (each.first + each.count) * BLOCK for each in SHUFFLED_FROM)
+    assert rebuilt in ({None, SHUFFLED} if is_used else {SHUFFLED})
+
+
+def test_a_base_that_cannot_be_read_gives_none() -> None:
+    stored = stored_for(SHUFFLED, SHUFFLED_FROM)
+    assert rebuild_chunk(indexed(SHUFFLED), deltas_of(stored), Bytes(stored), Bytes(BASE[: 10 * BLOCK])) is None
+
+
+@given(st.data())
+def test_any_other_stored_byte_is_rejected_before_it_is_looked_at(data: st.DataObject) -> None:
+    stored = bytearray(stored_for(SHUFFLED, SHUFFLED_FROM))
+    signed = deltas_of(bytes(stored))
+    stored[data.draw(st.integers(0, len(stored) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(StoredBytesDifferError):
+        rebuild_chunk(indexed(SHUFFLED), signed, Bytes(bytes(stored)), Bytes(BASE))
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_arbitrary_signed_bytes_are_rejected_or_give_none(stored: bytes) -> None:
+    try:
+        assert rebuild_chunk(indexed(b"something else"), deltas_of(stored), Bytes(stored), Bytes(BASE)) is None
+    except RejectedError:
+        return
+
+
+def test_a_frame_that_announces_another_size_is_rejected_before_it_takes_memory() -> None:
+    bomb = encode_recipe([]) + zstandard.ZstdCompressor(level=1).compress(bytes(64 << 20))
+    with pytest.raises(FrameBrokenError):
+        rebuild_chunk(indexed(bytes(CHUNK)), deltas_of(bomb), Bytes(bomb), Bytes(BASE))
+
+
+def test_more_than_one_frame_gives_none() -> None:
+    twice = stored_for(SHUFFLED, SHUFFLED_FROM) + zstandard.ZstdCompressor().compress(b"more")
+    assert rebuild_chunk(indexed(SHUFFLED), deltas_of(twice), Bytes(twice), Bytes(BASE)) is None

@@ -1,0 +1,92 @@
+"""What is found of a base image for a chunk of a new one."""
+
+from __future__ import annotations
+
+import mmap
+import random
+
+import pytest
+
+from usbupdate.core.delta import BLOCK, DICTIONARY_SIZE_MAX, BlockRange
+from usbupdate.packager.similarity import BaseBlocks
+
+BLOCKS = 400
+
+
+def noise(blocks: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(blocks * BLOCK)  # noqa: S311 - contents for tests, the same each time
+
+
+BASE = noise(BLOCKS, 1)
+
+
+def base_of(contents: bytes) -> BaseBlocks:
+    mapped = mmap.mmap(-1, len(contents))
+    mapped.write(contents)
+    return BaseBlocks(mapped)
+
+
+@pytest.fixture(scope="module")
+def base() -> BaseBlocks:
+    return base_of(BASE)
+
+
+def part(first: int, count: int) -> bytes:
+    return BASE[first * BLOCK : (first + count) * BLOCK]
+
+
+def blocks_of(ranges: list[BlockRange]) -> set[int]:
+    found = [each.first + number for each in ranges for number in range(each.count)]
+    assert found == sorted(set(found))
+    assert all(0 <= block < BLOCKS for block in found)
+    assert len(found) * BLOCK <= DICTIONARY_SIZE_MAX
+    return set(found)
+
+
+def test_blocks_that_moved_are_found_wherever_they_are(base: BaseBlocks) -> None:
+    chunk = part(300, 5) + part(7, 3) + part(120, 56)
+    assert base.dictionary_for(chunk, 200) == [BlockRange(7, 3), BlockRange(120, 56), BlockRange(300, 5)]
+
+
+@pytest.mark.parametrize("shift", [1, 7, 8, 100, 4095])
+def test_bytes_that_moved_by_no_whole_block_are_found(base: BaseBlocks, shift: int) -> None:
+    chunk = BASE[50 * BLOCK + shift : 90 * BLOCK + shift]
+    found = blocks_of(base.dictionary_for(chunk, 300))
+    assert len(found & set(range(50, 91))) >= 38
+    assert len(found) <= 44
+
+
+def test_a_block_of_which_a_part_changed_is_found(base: BaseBlocks) -> None:
+    changed = bytearray(part(33, 1))
+    changed[1000:1400] = noise(1, 5)[:400]
+    assert 33 in blocks_of(base.dictionary_for(bytes(changed) + noise(3, 6), 200))
+
+
+def test_for_what_is_new_the_same_place_is_tried_and_no_more_read_than_may_be(base: BaseBlocks) -> None:
+    assert blocks_of(base.dictionary_for(noise(64, 9), 10)) == set(range(10, 74))
+    assert base.dictionary_for(noise(2, 9), BLOCKS + 5) == []
+
+
+def test_zeros_need_nothing(base: BaseBlocks) -> None:
+    assert base.dictionary_for(bytes(8 * BLOCK), 10) == []
+
+
+def test_runs_are_kept_together_where_blocks_stand_in_several_places() -> None:
+    twice = base_of(part(0, 4) + noise(4, 2) + part(0, 8))
+    chunk = part(3, 5)
+    assert twice.dictionary_for(chunk, 0) == [BlockRange(3, 1), BlockRange(12, 4)]
+    assert twice.dictionary_for(part(0, 4), 0) == [BlockRange(0, 4)]
+
+
+def test_a_large_chunk_stays_within_the_dictionary(base: BaseBlocks) -> None:
+    ranges = base.dictionary_for(part(0, 300) + noise(212, 3), 0)
+    assert len(blocks_of(ranges)) == DICTIONARY_SIZE_MAX // BLOCK
+
+
+def test_a_base_of_less_than_a_block_offers_nothing() -> None:
+    assert base_of(b"small").dictionary_for(noise(1, 1), 0) == []
+
+
+def test_the_last_piece_of_a_block_counts(base: BaseBlocks) -> None:
+    chunk = part(40, 1) + part(41, 1)[:100]
+    assert 40 in blocks_of(base.dictionary_for(chunk, 200))
