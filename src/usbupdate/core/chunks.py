@@ -96,12 +96,24 @@ def read_stored(chunk: StoredChunk, packs: PackReader) -> bytes:
     return stored
 
 
-def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
+def require_frame_fits(frame: bytes, chunk: IndexedChunk) -> None:
+    """Return only if a frame announces exactly a chunk's size and asks for no larger window than is allowed.
+
+    Raises:
+        FrameBrokenError: it announces something else, or is no frame.
+    """
     try:
-        parameters = zstandard.get_frame_parameters(stored)
-        # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
-        if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
-            raise FrameBrokenError(chunk=chunk.number)
+        parameters = zstandard.get_frame_parameters(frame)
+    except zstandard.ZstdError as error:
+        raise FrameBrokenError(chunk=chunk.number) from error
+    # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
+    if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
+        raise FrameBrokenError(chunk=chunk.number)
+
+
+def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
+    require_frame_fits(stored, chunk)
+    try:
         raw = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
             stored, max_output_size=chunk.size, allow_extra_data=False
         )

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import zstandard
 
-from usbupdate.core.chunks import WINDOW_MAX, read_stored
+from usbupdate.core.chunks import WINDOW_MAX, read_stored, require_frame_fits
 from usbupdate.core.index import stored_size_max
-from usbupdate.errors import FrameBrokenError, MalformedError, SlotReadError
+from usbupdate.errors import MalformedError, SlotReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -176,12 +176,7 @@ def _from_dictionary(chunk: IndexedChunk, record: DeltaChunk, packs: PackReader,
     dictionary = b"".join(base.read_at(each.first * BLOCK, each.count * BLOCK) for each in ranges)
 
     # 3. Size and window before memory, as for any frame.
-    try:
-        parameters = zstandard.get_frame_parameters(frame)
-        if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
-            raise FrameBrokenError(chunk=chunk.number)
-    except zstandard.ZstdError as error:
-        raise FrameBrokenError(chunk=chunk.number) from error
+    require_frame_fits(frame, chunk)
     known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
     try:
         return zstandard.ZstdDecompressor(dict_data=known, max_window_size=WINDOW_MAX).decompress(
