@@ -185,7 +185,7 @@ class World:
     # --- What happens -------------------------------------------------------------------------------------------------
 
     def _bench(self) -> Bench:
-        return Bench(self.device, self._hear, Quiet())
+        return Bench(self.device, self._hear, Quiet(), workers=1)
 
     def _hear(self, line: str) -> None:
         """Look at the slot's bytes at every boot that the console tells of."""

@@ -9,8 +9,8 @@ import pytest
 from tests.payload import APP, CHUNK, ROOTFS, SlotFile, an_image, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
-from usbupdate.device.installer import install, verify_lacking
-from usbupdate.device.supply import preflight
+from usbupdate.device.installer import Installer
+from usbupdate.device.supply import open_supplies
 from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError
 
 if TYPE_CHECKING:
@@ -70,10 +70,6 @@ class WatchedImage:
         self._told.steps.append("sync")
         self._image.sync()
 
-    def drop_cache(self) -> None:
-        self._told.steps.append("drop cache")
-        self._image.drop_cache()
-
     def close(self) -> None:
         self._image.close()
 
@@ -91,19 +87,19 @@ def a_slot(folder: Path, contents: bytes = b"\xaa" * len(IMAGE)) -> SlotFile:
 def test_a_slot_with_other_contents_gets_the_whole_image(stick: DirectoryMedium, tmp_path: Path) -> None:
     slot = a_slot(tmp_path)
 
-    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, progress=Told())
+    traffic = Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
 
     assert slot.contents == IMAGE
-    assert traffic == Traffic(read=2 * INDEX + STORED, written=len(IMAGE), zero=2, full=5)
+    assert traffic == Traffic(read=INDEX + STORED, written=len(IMAGE), zero=2, full=5)
 
 
 def test_installing_the_same_again_writes_nothing(stick: DirectoryMedium, tmp_path: Path) -> None:
     slot = a_slot(tmp_path, IMAGE)
     told = Told()
 
-    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}, progress=told)
+    traffic = Installer(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}).install(told)
 
-    assert traffic == Traffic(read=2 * INDEX, skipped=len(IMAGE), equal=7)
+    assert traffic == Traffic(read=INDEX, skipped=len(IMAGE), equal=7)
     assert "write" not in told.steps
     assert "first write" not in told.steps
 
@@ -111,7 +107,7 @@ def test_installing_the_same_again_writes_nothing(stick: DirectoryMedium, tmp_pa
 def test_zeros_that_the_slot_already_holds_are_not_written(stick: DirectoryMedium, tmp_path: Path) -> None:
     slot = a_slot(tmp_path, bytes(len(IMAGE)))
 
-    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, progress=Told())
+    traffic = Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
 
     assert slot.contents == IMAGE
     assert (traffic.equal, traffic.zero, traffic.full) == (2, 0, 5)
@@ -120,7 +116,7 @@ def test_zeros_that_the_slot_already_holds_are_not_written(stick: DirectoryMediu
 def test_bytes_of_the_slot_beyond_the_image_are_left_alone(stick: DirectoryMedium, tmp_path: Path) -> None:
     slot = a_slot(tmp_path, b"\xaa" * (len(IMAGE) + 2 * CHUNK))
 
-    install(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, progress=Told())
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
 
     assert slot.contents == IMAGE + b"\xaa" * (2 * CHUNK)
 
@@ -132,7 +128,7 @@ def test_every_class_gets_its_own_image(mount: Path, medium: DirectoryMedium, tm
     slots = {each: SlotFile(tmp_path / each, bytes(8 * CHUNK), each) for each in images}
     told = Told()
 
-    install(both.manifest, medium, {each: slots[each].open() for each in images}, progress=told)
+    Installer(both.manifest, medium, {each: slots[each].open() for each in images}).install(told)
 
     for each, image in images.items():
         assert slots[each].contents[: len(image)] == image
@@ -142,7 +138,7 @@ def test_every_class_gets_its_own_image(mount: Path, medium: DirectoryMedium, tm
 def test_progress_rises_to_its_total(stick: DirectoryMedium, tmp_path: Path) -> None:
     told = Told()
 
-    install(PAYLOAD.manifest, stick, {ROOTFS: a_slot(tmp_path).open()}, progress=told)
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: a_slot(tmp_path).open()}).install(told)
 
     assert [done for done, _ in told.advances] == sorted({done for done, _ in told.advances})
     assert {total for _, total in told.advances} == {2 * len(IMAGE)}
@@ -153,10 +149,10 @@ def test_the_first_write_is_told_once_and_after_it_is_durable(stick: DirectoryMe
     slot = a_slot(tmp_path, IMAGE[:CHUNK] + bytes(len(IMAGE) - CHUNK))
     told = Told()
 
-    install(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}, progress=told)
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}).install(told)
 
     words = [step for step in told.steps if isinstance(step, str)]
-    assert words == ["write", "sync", "first write", "write", "write", "write", "sync", "drop cache"]
+    assert words == ["write", "sync", "first write", "write", "write", "write", "sync"]
 
 
 def test_a_sector_that_cannot_be_read_is_written_anew(stick: DirectoryMedium, tmp_path: Path) -> None:
@@ -174,7 +170,7 @@ def test_a_sector_that_cannot_be_read_is_written_anew(stick: DirectoryMedium, tm
             super().write_at(offset, contents)
             self.mended = True
 
-    traffic = install(PAYLOAD.manifest, stick, {ROOTFS: Weak(slot.open(), Told())}, progress=Told())
+    traffic = Installer(PAYLOAD.manifest, stick, {ROOTFS: Weak(slot.open(), Told())}).install(Told())
 
     assert (traffic.equal, traffic.full) == (6, 1)
 
@@ -195,19 +191,21 @@ def test_a_release_that_does_not_fit_changes_nothing(
     images: dict[SlotClass, SlotImage] = {each: slot.open() for each, slot in slots.items()}
 
     with pytest.raises(error):
-        install(PAYLOAD.manifest, stick, images, progress=Told())
+        Installer(PAYLOAD.manifest, stick, images).install(Told())
     assert all(slot.contents == slot.before for slot in slots.values())
 
 
-def test_preflight_reads_the_indexes_only(stick: DirectoryMedium) -> None:
-    assert preflight(PAYLOAD.manifest, stick) == INDEX
+def test_before_anything_else_the_indexes_are_read_and_nothing_more(stick: DirectoryMedium) -> None:
+    ((_, supply),) = open_supplies(PAYLOAD.manifest, stick)
+
+    assert supply.read == INDEX
 
 
 def test_verifying_beforehand_writes_nothing_and_tells_how_far_it_is(stick: DirectoryMedium, tmp_path: Path) -> None:
     slot = a_slot(tmp_path)
     told = Told()
 
-    verify_lacking(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}, progress=told)
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}).verify(told)
 
     assert told.steps == told.advances
     assert told.advances[-1] == (len(IMAGE), len(IMAGE))
@@ -220,8 +218,8 @@ def test_what_the_slot_holds_already_is_not_read_from_the_stick(mount: Path, med
         PAYLOAD.file(mount, pack).write_bytes(bytes(pack.size))
     slot = a_slot(tmp_path, IMAGE)
 
-    verify_lacking(PAYLOAD.manifest, medium, {ROOTFS: slot.open()}, progress=Told())
-    install(PAYLOAD.manifest, medium, {ROOTFS: slot.open()}, progress=Told())
+    Installer(PAYLOAD.manifest, medium, {ROOTFS: slot.open()}).verify(Told())
+    Installer(PAYLOAD.manifest, medium, {ROOTFS: slot.open()}).install(Told())
 
 
 def test_an_image_of_zeros_needs_no_packs(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
@@ -231,8 +229,8 @@ def test_an_image_of_zeros_needs_no_packs(mount: Path, medium: DirectoryMedium, 
     slot = a_slot(tmp_path, b"\xaa" * len(image))
 
     assert payload.artifact.packs == ()
-    verify_lacking(payload.manifest, medium, {ROOTFS: slot.open()}, progress=Told())
-    assert install(payload.manifest, medium, {ROOTFS: slot.open()}, progress=Told()).zero == 3
+    Installer(payload.manifest, medium, {ROOTFS: slot.open()}).verify(Told())
+    assert Installer(payload.manifest, medium, {ROOTFS: slot.open()}).install(Told()).zero == 3
     assert slot.contents == image
 
 
@@ -246,7 +244,7 @@ def test_memory_holds_a_few_chunks_whatever_the_image_is_large(mount: Path, medi
 
     tracemalloc.start()
     try:
-        install(payload.manifest, medium, {ROOTFS: opened}, progress=Told())
+        Installer(payload.manifest, medium, {ROOTFS: opened}).install(Told())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

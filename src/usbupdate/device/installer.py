@@ -1,7 +1,7 @@
 """From a verified manifest to a slot that holds its images: only proven bytes are written, only those that are missing.
 
 What is left to the caller: the manifest comes from verified targets metadata, the slot is condemned by the boot loader before
-`install` is called, and the state that says so is saved.
+`Installer.install` is called, and the state that says so is saved.
 
 Source: design, section 4, "Install, per chunk".
 """
@@ -9,19 +9,22 @@ Source: design, section 4, "Install, per chunk".
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from usbupdate.core.fit import require_fits
 from usbupdate.core.receipt import Traffic
-from usbupdate.device.supply import NO_BASES, Base, Supplied, Supply, Way, preflight
-from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError, UsbupdateError
+from usbupdate.device.pipeline import in_order
+from usbupdate.device.placing import Placing, ReadBack
+from usbupdate.device.supply import NO_BASES, Base, Supplied, Way, open_supplies
+from usbupdate.errors import ImageDiffersError, UsbupdateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from usbupdate.core.index import Index, IndexedChunk
+    from usbupdate.core.index import IndexedChunk
     from usbupdate.core.layout import MediumReader
-    from usbupdate.core.manifest import Artifact, Manifest
+    from usbupdate.core.manifest import Manifest
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
 
@@ -49,123 +52,122 @@ class Progress(Advance, Protocol):
         """
 
 
-def verify_lacking(
-    manifest: Manifest,
-    medium: MediumReader,
-    images: Mapping[SlotClass, SlotImage],
-    bases: Mapping[SlotClass, Base] = NO_BASES,
-    *,
-    progress: Advance,
-) -> None:
-    """Prove the stored bytes of every chunk that a slot lacks, before anything is changed and without decompressing.
-
-    So a damaged or dishonest stick leaves the other slot as it is (ADR 0006). `install` does not rely on it: a stick may give
-    other bytes at the second reading. A delta is proven whole without a look at the slot, for it is small.
-
-    Raises:
-        DeltaOnlyError: the stick holds nothing but deltas, and none for what this device runs.
-        RejectedError: the stick lacks something or holds something else.
-        MediumError: the stick could not be read.
-    """
-    progress.began("verifying")
-    preflight(manifest, medium, bases)
-    done, total = 0, sum(artifact.image.size for artifact in manifest.artifacts)
-    for artifact in manifest.artifacts:
-        base = bases.get(artifact.slot_class)
-        supply, image = Supply(artifact, medium, base), images[artifact.slot_class]
-        for chunk in supply.index:
-            if base is not None or not _is_held(image, artifact, chunk):
-                supply.prove(chunk)
-            done += chunk.size
-            progress.advanced(done, total)
-
-
-def install(
-    manifest: Manifest,
-    medium: MediumReader,
-    images: Mapping[SlotClass, SlotImage],
-    bases: Mapping[SlotClass, Base] = NO_BASES,
-    *,
-    progress: Progress,
-) -> Traffic:
-    """Make a slot hold a release, and prove that it does by reading everything back.
-
-    No byte is written that was not proven against the manifest just before. Bytes of a block device beyond its image are left
-    alone. It may be called again after any error or cut, with the same stick or another: what the slot already holds is kept.
+class Installer:
+    """The installation of one release from one stick into one slot, whose block devices stay open and exclusive meanwhile.
 
     Args:
         manifest: from verified targets metadata.
         medium: the stick.
         images: one block device, open, for each slot class of the device.
         bases: what the device runs, for the slot classes for which the release brings a delta from it.
-        progress: is told; its `total_bytes` counts each image twice, once for writing and once for reading back.
-
-    Returns:
-        What was moved.
-
-    Raises:
-        RefusedError: the release does not fit into the slot, or the stick not to what runs; nothing was written.
-        RejectedError: the stick lacks something or holds something else; nothing of that was written.
-        MediumError: the stick could not be read, or holds deltas only and the device no longer runs what they are for.
-        SlotError: the slot could not be written, or did not keep what was written.
+        workers: how many chunks are worked on at once.
     """
-    # 1. Everything that can be known beforehand, so that a stick or a slot which cannot do changes nothing.
-    require_fits(manifest, {slot_class: image.size for slot_class, image in images.items()})
-    progress.began("installing")
-    tally = _Tally(progress, total=2 * sum(artifact.image.size for artifact in manifest.artifacts))
-    try:
-        tally.read(preflight(manifest, medium, bases))
-        for artifact in manifest.artifacts:
-            _install(artifact, medium, images[artifact.slot_class], bases.get(artifact.slot_class), tally)
-    except UsbupdateError:
-        progress.stopped(tally.traffic())
-        raise
-    return tally.traffic()
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        medium: MediumReader,
+        images: Mapping[SlotClass, SlotImage],
+        bases: Mapping[SlotClass, Base] = NO_BASES,
+        workers: int = 1,
+    ) -> None:
+        self._manifest = manifest
+        self._medium = medium
+        self._images = images
+        self._bases = bases
+        self._workers = workers
+        self._placings: list[Placing] = []
+
+    def verify(self, progress: Advance) -> None:
+        """Prove the stored bytes of every chunk that the slot lacks, before anything is changed and without decompressing.
+
+        So a damaged or dishonest stick leaves the other slot as it is (ADR 0006). `install` does not rely on it: a stick may
+        give other bytes at the second reading. A delta is proven whole without a look at the slot, for it is small.
+
+        Raises:
+            DeltaOnlyError: the stick holds nothing but deltas, and none for what this device runs.
+            RejectedError: the stick lacks something or holds something else.
+            MediumError: the stick could not be read.
+        """
+        progress.began("verifying")
+        done, total = 0, self._image_bytes()
+        for placing in self._opened():
+            for proven in in_order(placing.proofs(), self._workers):
+                placing.note(proven)
+                done += proven.chunk.size
+                progress.advanced(done, total)
+
+    def install(self, progress: Progress) -> Traffic:
+        """Make the slot hold the release, and prove that it does by reading everything back.
+
+        No byte is written that was not proven against the manifest just before. Bytes of a block device beyond its image are
+        left alone. Another `Installer` may do it again after any error or cut, with the same stick or another: what the slot
+        already holds is kept.
+
+        Args:
+            progress: is told; its `total_bytes` counts each image twice, once for writing and once for reading back.
+
+        Returns:
+            What was moved.
+
+        Raises:
+            RefusedError: the release does not fit into the slot, or the stick not to what runs; nothing was written.
+            RejectedError: the stick lacks something or holds something else; nothing of that was written.
+            MediumError: the stick could not be read, or holds deltas only and the device no longer runs what they are for.
+            SlotError: the slot could not be written, or did not keep what was written.
+        """
+        # 1. Everything that can be known beforehand, so that a stick or a slot which cannot do changes nothing.
+        require_fits(self._manifest, {slot_class: image.size for slot_class, image in self._images.items()})
+        progress.began("installing")
+        tally = _Tally(progress, total=2 * self._image_bytes())
+        try:
+            for placing in self._opened():
+                tally.read(placing.supply.read)
+                _install(placing, tally, self._workers)
+        except UsbupdateError:
+            progress.stopped(tally.traffic())
+            raise
+        return tally.traffic()
+
+    def _opened(self) -> list[Placing]:
+        """Return each image with what is known of where it goes; every index is proven once and kept as it was then."""
+        if not self._placings:
+            supplies = open_supplies(self._manifest, self._medium, self._bases)
+            self._placings = [Placing(artifact, supply, self._images[artifact.slot_class]) for artifact, supply in supplies]
+        return self._placings
+
+    def _image_bytes(self) -> int:
+        return sum(artifact.image.size for artifact in self._manifest.artifacts)
 
 
-def _install(artifact: Artifact, medium: MediumReader, image: SlotImage, base: Base | None, tally: _Tally) -> None:
-    # 2. One index at a time, proven anew: it is kept as one `bytes` from here on.
-    supply = Supply(artifact, medium, base)
-    tally.read(supply.read)
-
-    # 3. What the slot lacks.
-    for chunk in supply.index:
-        if _is_held(image, artifact, chunk):
-            tally.held(chunk)
-            continue
-        supplied = supply.chunk(chunk)
-        image.write_at(chunk.number * artifact.chunk_size, supplied.contents)
-        if not tally.written:
-            image.sync()
-            tally.first_write()
-        tally.wrote(supplied)
-
-    # 4. What the device kept, not what memory remembers.
-    image.sync()
-    image.drop_cache()
-    _require_kept(artifact, supply.index, image, tally)
-
-
-def _is_held(image: SlotImage, artifact: Artifact, chunk: IndexedChunk) -> bool:
-    try:
-        held = image.read_at(chunk.number * artifact.chunk_size, chunk.size)
-    except SlotReadError:
-        # Writing a sector that has become unreadable often mends it; reading back has the last word.
-        return False
-    return hashlib.sha256(held).digest() == chunk.digest
-
-
-def _require_kept(artifact: Artifact, index: Index, image: SlotImage, tally: _Tally) -> None:
+def _install(placing: Placing, tally: _Tally, workers: int) -> None:
+    # The packager can err, or deceive those who approved an image: the chunks must add up to the image that was signed.
     whole = hashlib.sha256()
-    for chunk in index:
-        held = image.read_at(chunk.number * artifact.chunk_size, chunk.size)
-        if hashlib.sha256(held).digest() != chunk.digest:
-            raise ReadBackError(slot_class=artifact.slot_class, chunk=chunk.number)
-        whole.update(held)
-        tally.read_back(chunk)
-    # The packager can err too: receipts name the image by this digest, so the signed index must add up to it.
-    if whole.hexdigest() != artifact.image.sha256:
-        raise ImageDiffersError(slot_class=artifact.slot_class)
+    rest: list[IndexedChunk] = []
+
+    # 2. What the slot lacks; and meanwhile, what it kept of that.
+    for step in in_order(placing.steps(workers, rest), workers):
+        if isinstance(step, ReadBack):
+            whole.update(step.contents)
+            tally.read_back(step.chunk)
+            continue
+        placing.note(step.look)
+        if step.supplied is None:
+            tally.held(step.look.chunk)
+            continue
+        if not tally.written:
+            placing.image.sync()
+            tally.first_write()
+        tally.wrote(step.supplied)
+
+    # 3. The rest of what it kept, as the device has it and not as memory remembers.
+    placing.image.sync()
+    for back in in_order((partial(placing.read_back, chunk) for chunk in rest), workers):
+        whole.update(back.contents)
+        tally.read_back(back.chunk)
+    if whole.hexdigest() != placing.artifact.image.sha256:
+        placing.require_kept()
+        raise ImageDiffersError(slot_class=placing.artifact.slot_class)
 
 
 class _Tally:

@@ -15,6 +15,7 @@ from usbupdate.device.deadman import NoDeadMan
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.ledger import Ledger
+from usbupdate.device.pipeline import WORKERS
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.core.policy import Offer
-    from usbupdate.core.receipt import Draft, MediumFacts, Traffic
+    from usbupdate.core.receipt import Draft, MediumFacts
     from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import ReceiptId, SlotClass
     from usbupdate.device import ports
-    from usbupdate.device.installer import Advance, Progress
+    from usbupdate.device.installer import Installer
     from usbupdate.device.media import Medium
     from usbupdate.device.obligations import Obligations
     from usbupdate.device.ports import BootLoader, Clock, DeadMan, Judge, Rebooter, RebootGate, SlotImage, Slots
@@ -65,6 +66,8 @@ class Machine:
     may_be_on_trial: bool = False
     """Whether the boot loader says on the kernel's line that it is trying this slot; it may have passed since."""
     dead_man: DeadMan = NoDeadMan()  # noqa: RUF009 - it has no state
+    workers: int = WORKERS
+    """How many chunks are worked on at once."""
 
     def require_key(self) -> None:
         """Refuse where the device could not sign what becomes of an update.
@@ -114,31 +117,13 @@ class Machine:
 
         return base_among(artifact, medium, running, image)
 
-    def verify(
-        self,
-        manifest: Manifest,
-        medium: MediumReader,
-        images: Mapping[SlotClass, SlotImage],
-        bases: Mapping[SlotClass, Base],
-        progress: Advance,
-    ) -> None:
-        """Prove what the slot lacks before anything is changed; see `device.installer`."""
-        from usbupdate.device.installer import verify_lacking  # noqa: PLC0415 - needs zstandard
+    def installer(
+        self, manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], bases: Mapping[SlotClass, Base]
+    ) -> Installer:
+        """Return what installs a release; see `device.installer`."""
+        from usbupdate.device.installer import Installer  # noqa: PLC0415 - needs zstandard
 
-        verify_lacking(manifest, medium, images, bases, progress=progress)
-
-    def install(
-        self,
-        manifest: Manifest,
-        medium: MediumReader,
-        images: Mapping[SlotClass, SlotImage],
-        bases: Mapping[SlotClass, Base],
-        progress: Progress,
-    ) -> Traffic:
-        """Write and read back; see `device.installer`."""
-        from usbupdate.device.installer import install  # noqa: PLC0415 - needs zstandard
-
-        return install(manifest, medium, images, bases, progress=progress)
+        return Installer(manifest, medium, images, bases, self.workers)
 
     def export(self, medium: Medium, obligations: Obligations, signal: Signal, why: str) -> None:
         """Bring the receipts that the stick lacks onto it; see `device.logexport`."""

@@ -45,7 +45,7 @@ class BootLoader(Protocol):
 class SlotImage(Protocol):
     """One block device of a slot, or a file that stands for one, open for one installation.
 
-    Every method raises `SlotError` when the device fails.
+    Every method raises `SlotError` when the device fails. Several threads may use it at once, for bytes that do not overlap.
     """
 
     @property
@@ -53,16 +53,13 @@ class SlotImage(Protocol):
         """The capacity in bytes."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return exactly `size` bytes."""
+        """Return exactly `size` bytes, from the device and not from memory where they are durable and the system allows it."""
 
     def write_at(self, offset: int, contents: bytes) -> None:
         """Write all of `contents`; not durable before `sync`."""
 
     def sync(self) -> None:
         """Make durable what was written."""
-
-    def drop_cache(self) -> None:
-        """Make the next reads come from the device and not from memory, as far as the system allows."""
 
     def close(self) -> None:
         """Release the device."""

@@ -63,7 +63,7 @@ class FileSlots:
             images: dict[SlotClass, SlotImage] = {}
             for slot_class in self._files[slot]:
                 descriptor = self._opened(slot, slot_class, os.O_RDWR)
-                images[slot_class] = OpenImage(slot_class, descriptor)
+                images[slot_class] = OpenImage(slot_class, descriptor, direct=True)
                 opened.callback(images[slot_class].close)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import mmap
 import os
-import stat
+import threading
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.errors import SlotReadError, SlotUnusableError, SlotWriteError
@@ -17,17 +17,24 @@ if TYPE_CHECKING:
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
 
-_BLKFLSBUF: Final = 0x1261
-"""From linux/fs.h: write back and forget what the kernel caches of a block device."""
+_ALIGNED: Final = 4096
+"""What direct I/O asks for of offsets, sizes and memory; more than most devices need."""
 
 
 class OpenImage:
-    """Implements `ports.SlotImage` on an open descriptor, which it owns."""
+    """Implements `ports.SlotImage` on an open descriptor, which it owns.
 
-    def __init__(self, slot_class: SlotClass, descriptor: int) -> None:
+    With `direct`, bytes go past the kernel's cache wherever the system allows it: what is read comes from the device, and what
+    is written does not pile up in memory. Threads may use it at the same time.
+    """
+
+    def __init__(self, slot_class: SlotClass, descriptor: int, *, direct: bool = False) -> None:
         """Take over `descriptor`; its end is the capacity."""
         self._class = slot_class
         self._descriptor = descriptor
+        self._own = threading.local()
+        self._must_drop = direct
+        self._direct = _direct_twin(descriptor) if direct else None
         with self._reading():
             self._size = os.lseek(descriptor, 0, os.SEEK_END)
 
@@ -38,7 +45,12 @@ class OpenImage:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes; see `SlotImage`."""
+        if (contents := self._read_directly(offset, size)) is not None:
+            return contents
         parts = []
+        with self._reading():
+            if self._must_drop:
+                os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_DONTNEED)
         while size > 0:
             with self._reading():
                 part = os.pread(self._descriptor, size, offset)
@@ -54,10 +66,14 @@ class OpenImage:
         # A file would grow where a block device says no.
         if offset + len(contents) > self._size:
             raise SlotWriteError(slot_class=self._class, problem=f"it ends at byte {self._size}")
-        rest = memoryview(contents)
+        descriptor, rest = self._descriptor, memoryview(contents)
+        if self._direct is not None and offset % _ALIGNED == 0 and len(contents) % _ALIGNED == 0:
+            descriptor, buffer = self._direct, self._buffer(len(contents))
+            buffer[: len(contents)] = contents
+            rest = memoryview(buffer)[: len(contents)]
         while rest:
             with self._writing():
-                written = os.pwrite(self._descriptor, rest, offset)
+                written = os.pwrite(descriptor, rest, offset)
             if not written:
                 raise SlotWriteError(slot_class=self._class, problem=f"it took nothing more at byte {offset}")
             offset += written
@@ -68,19 +84,31 @@ class OpenImage:
         with self._writing():
             os.fsync(self._descriptor)
 
-    def drop_cache(self) -> None:
-        """Make the next reads come from the device, as far as the system allows; see `SlotImage`."""
-        with self._reading():
-            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            if stat.S_ISBLK(os.fstat(self._descriptor).st_mode):
-                # Needs a privilege that a confined service may lack; the advice above was given in any case.
-                with contextlib.suppress(PermissionError):
-                    fcntl.ioctl(self._descriptor, _BLKFLSBUF)
-
     def close(self) -> None:
         """Release the device; see `SlotImage`."""
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
         with self._writing():
             os.close(self._descriptor)
+
+    def _read_directly(self, offset: int, size: int) -> bytes | None:
+        """Return what the device holds, or None where it has to be read in the ordinary way, which also says what is wrong."""
+        whole = -(-size // _ALIGNED) * _ALIGNED
+        if self._direct is None or offset % _ALIGNED or offset + whole > self._size:
+            return None
+        buffer = self._buffer(whole)
+        with contextlib.suppress(OSError), memoryview(buffer) as view, view[:whole] as part:
+            if os.preadv(self._direct, [part], offset) == whole:
+                return bytes(part[:size])
+        return None
+
+    def _buffer(self, size: int) -> mmap.mmap:
+        """Return memory of this thread that begins at a page."""
+        buffer: mmap.mmap | None = getattr(self._own, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._own.buffer = mmap.mmap(-1, size)
+        return buffer
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -95,6 +123,14 @@ class OpenImage:
             yield
         except OSError as error:
             raise SlotWriteError(slot_class=self._class, problem=error.strerror or type(error).__name__) from error
+
+
+def _direct_twin(descriptor: int) -> int | None:
+    """Return another descriptor of what is open already, for reading and writing past the cache; None if there can be none."""
+    # By way of the open descriptor: a path may lead elsewhere by now, and a device that is held exclusively opens once more.
+    with contextlib.suppress(OSError):
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
+    return None
 
 
 def open_without_link(path: Path, flags: int) -> int:

@@ -82,7 +82,8 @@ class BlockSlots:
             for slot_class, configured in self._paths[slot].items():
                 # Nothing is written where it takes a look twice to know what is meant.
                 self._devices.require_sole_claim(configured)
-                images[slot_class] = OpenImage(slot_class, self._opened_exclusively(self.device(slot, slot_class)))
+                descriptor = self._opened_exclusively(self.device(slot, slot_class))
+                images[slot_class] = OpenImage(slot_class, descriptor, direct=True)
                 opened.callback(images[slot_class].close)
             opened.pop_all()
             return images

@@ -81,6 +81,11 @@ class Supply:
             self._delta_packs = _Packs(base.delta.packs, medium)
             self.read += base.delta.index.size
 
+    @property
+    def has_base(self) -> bool:
+        """Whether chunks may come from what the device runs."""
+        return self._base is not None
+
     def chunk(self, chunk: IndexedChunk) -> Supplied:
         """Return the bytes of a chunk, which the caller may write without another check.
 
@@ -117,21 +122,20 @@ class Supply:
             read_stored(chunk, self._packs)
 
 
-def preflight(manifest: Manifest, medium: MediumReader, bases: Mapping[SlotClass, Base] = NO_BASES) -> int:
+def open_supplies(
+    manifest: Manifest, medium: MediumReader, bases: Mapping[SlotClass, Base] = NO_BASES
+) -> list[tuple[Artifact, Supply]]:
     """Prove every index that a release needs, and that its packs are there and as large as was signed.
-
-    Returns:
-        How many bytes were read from the stick.
 
     Raises:
         DeltaOnlyError: the stick holds nothing but deltas, and none for what this device runs.
         RejectedError: the stick lacks something or holds something else.
         MediumError: the stick could not be read.
     """
-    read = 0
+    supplies = []
     for artifact in manifest.artifacts:
         base = bases.get(artifact.slot_class)
-        read += Supply(artifact, medium, base).read
+        supplies.append((artifact, Supply(artifact, medium, base)))
         if base is not None:
             for pack in base.delta.packs:
                 require_signed_size(medium, pack)
@@ -140,7 +144,7 @@ def preflight(manifest: Manifest, medium: MediumReader, bases: Mapping[SlotClass
                 require_signed_size(medium, pack)
         elif base is None:
             raise DeltaOnlyError(slot_class=artifact.slot_class)
-    return read
+    return supplies
 
 
 def base_among(artifact: Artifact, medium: MediumReader, running: Blob | None, image: BaseReader) -> Base | None:

@@ -35,15 +35,13 @@ from usbupdate.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import ExitStack
 
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import SlotClass
-    from usbupdate.device.installer import Advance
+    from usbupdate.device.installer import Advance, Installer
     from usbupdate.device.media import Medium
-    from usbupdate.device.ports import SlotImage
     from usbupdate.device.supply import Base
 
 
@@ -53,8 +51,7 @@ class Prepared:
 
     offer: Offer
     attempt: Attempt
-    images: Mapping[SlotClass, SlotImage]
-    bases: Mapping[SlotClass, Base]
+    installer: Installer
 
 
 class Taking:
@@ -105,16 +102,14 @@ class Taking:
         images = self._machine.slots.open(slot)
         stack.callback(close_all, images)
         bases = self._bases(offer.manifest, medium, stack)
-        self._machine.verify(offer.manifest, medium.reader, images, bases, self._progress)
-        return Prepared(offer, self._attempt(offer, insertion), images, bases)
+        installer = self._machine.installer(offer.manifest, medium.reader, images, bases)
+        installer.verify(self._progress)
+        return Prepared(offer, self._attempt(offer, insertion), installer)
 
-    def install(self, prepared: Prepared, medium: Medium) -> UsbupdateError | None:
+    def install(self, prepared: Prepared) -> UsbupdateError | None:
         """Install, and return why that failed, if it did; the lifecycle has its outcome either way."""
         self._refusals.close()
-        manifest, images, bases = prepared.offer.manifest, prepared.images, prepared.bases
-        installation = StickInstallation(
-            lambda progress: self._machine.install(manifest, medium.reader, images, bases, progress), self._progress
-        )
+        installation = StickInstallation(prepared.installer.install, self._progress)
         return self._obligations.install(prepared.attempt, installation)
 
     def _require_ready(self, insertion: Insertion, rest: Rest) -> None:

@@ -18,6 +18,7 @@ from usbupdate.device.configuration import Configuration, load_configuration
 from usbupdate.device.confirm import awaken
 from usbupdate.device.machine import ConfiguredGate, Machine, device_drafts, open_ledger
 from usbupdate.device.obligations import Rest
+from usbupdate.device.pipeline import WORKERS
 from usbupdate.device.signals import DeviceAnnouncer
 from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.statestore import StateStore
@@ -71,10 +72,12 @@ class Bench:
         folder: what `simulate new` made.
         console: shows what a person beside the device would see.
         progress: is told how far an installation is.
+        workers: how many chunks are worked on at once.
     """
 
-    def __init__(self, folder: Path, console: Console, progress: Advance) -> None:
+    def __init__(self, folder: Path, console: Console, progress: Advance, workers: int = WORKERS) -> None:
         self.folder = folder
+        self._workers = workers
         self._console = console
         self._progress = progress
 
@@ -149,6 +152,7 @@ class Bench:
             reboot_gate=ConfiguredGate(configuration),
             rebooter=HardwareRebooter(self.folder),
             announcer=self.announcer(),
+            workers=self._workers,
         )
 
     def announcer(self) -> DeviceAnnouncer:

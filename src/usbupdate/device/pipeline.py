@@ -1,0 +1,51 @@
+"""Work on many chunks at once, with results in the order of the image: so counts and errors do not depend on chance."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+WORKERS: Final = 4
+"""Two wait for the stick and the slot while two compute; more only cost memory, whatever the board has of processors."""
+
+_AHEAD: Final = 2
+
+_Result = TypeVar("_Result")
+
+
+def unfinished_max(workers: int) -> int:
+    """Return how many of the tasks that `in_order` has taken may not be finished when it takes the next one."""
+    return 0 if workers == 1 else _AHEAD * workers - 1
+
+
+def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Iterator[_Result]:
+    """Yield what tasks return, in their order, while later ones are already at work.
+
+    A task is taken only when all but the last `unfinished_max(workers)` before it have finished and were yielded. Where one
+    raises, its error is raised in its turn, and none is begun after that; those at work are waited for.
+
+    Args:
+        tasks: run by threads, so they may share nothing that changes; taken from this thread.
+        workers: how many threads; with 1, this one does everything, and nothing is taken ahead.
+    """
+    if workers == 1:
+        for task in tasks:
+            yield task()
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="chunk") as pool:
+        running: deque[Future[_Result]] = deque()
+        try:
+            for task in tasks:
+                running.append(pool.submit(task))
+                if len(running) > unfinished_max(workers):
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for each in running:
+                each.cancel()

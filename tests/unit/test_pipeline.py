@@ -1,0 +1,67 @@
+"""Many chunks at once: the results stand in order, what may be assumed of earlier tasks holds, and errors end everything."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usbupdate.device.pipeline import WORKERS, in_order, unfinished_max
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.mark.parametrize("workers", [1, 2, WORKERS])
+def test_results_stand_in_the_order_of_the_tasks_whoever_is_first(workers: int) -> None:
+    later = [threading.Event() for _ in range(20)]
+
+    def run(number: int) -> int:
+        # With more than one thread, every even task waits for the one after it.
+        if workers > 1 and number % 2 == 0:
+            assert later[number + 1].wait(10)
+        later[number].set()
+        return number
+
+    assert list(in_order((partial(run, number) for number in range(20)), workers)) == list(range(20))
+
+
+@pytest.mark.parametrize("workers", [1, 2, WORKERS])
+def test_a_task_is_taken_only_when_all_but_the_last_few_have_finished(workers: int) -> None:
+    finished: list[int] = []
+
+    def tasks() -> Iterator[Callable[[], None]]:
+        for number in range(100):
+            assert set(range(number - unfinished_max(workers))) <= set(finished)
+            yield partial(finished.append, number)
+
+    assert len(list(in_order(tasks(), workers))) == 100
+
+
+@pytest.mark.parametrize("workers", [1, 2, WORKERS])
+def test_an_error_comes_in_its_turn_and_nothing_is_begun_after_it(workers: int) -> None:
+    begun: list[int] = []
+
+    def run(number: int) -> int:
+        begun.append(number)
+        if number == 30:
+            raise ValueError("broken")
+        return number
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="broken"):
+        got.extend(in_order((partial(run, number) for number in range(1000)), workers))
+    assert got == list(range(30))
+    assert max(begun) <= 30 + unfinished_max(workers)
+    assert threading.active_count() == 1
+
+
+def test_whoever_stops_listening_leaves_no_thread_behind() -> None:
+    results = in_order((partial(int, number) for number in range(1000)), WORKERS)
+
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+
+    assert threading.active_count() == 1
