@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 import zstandard
@@ -66,16 +67,17 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
     Source: design, section 4, "Install, per chunk", steps 2 and 4.
     """
     if chunk.is_zero:
-        raw = bytes(chunk.size)
+        raw, digest = _zeros(chunk.size)
     else:
         # 1, 2. No more bytes than were signed for, and those that were signed.
         stored = read_stored(chunk, packs)
 
         # 3. Size before memory: zstandard ignores its output limit once a frame announces a size.
         raw = _decompress_exactly(stored, chunk)
+        digest = hashlib.sha256(raw).digest()
 
     # 4. The packager can err too: what counts is the image that was signed.
-    if hashlib.sha256(raw).digest() != chunk.digest:
+    if digest != chunk.digest:
         raise ContentsDifferError(chunk=chunk.number)
     return raw
 
@@ -109,6 +111,13 @@ def require_frame_fits(frame: bytes, chunk: IndexedChunk) -> None:
     # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
     if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
         raise FrameBrokenError(chunk=chunk.number)
+
+
+@lru_cache(maxsize=2)
+def _zeros(size: int) -> tuple[bytes, bytes]:
+    """Return zeros and their digest; an image has chunks of one size, and a last one."""
+    raw = bytes(size)
+    return raw, hashlib.sha256(raw).digest()
 
 
 def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
