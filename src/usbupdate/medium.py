@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+import threading
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.layout import NAMES_MAX, MediumPath, shown
@@ -22,7 +23,7 @@ from usbupdate.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _BENEATH: Final = os.open in os.supports_dir_fd and os.stat in os.supports_follow_symlinks
@@ -37,6 +38,8 @@ _OPEN_FILE: Final = (
 )
 _OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
 _NOT_IN_NAMES: Final = frozenset("/\\:\0")
+_KEPT_MAX: Final = 64
+_CAN_KEEP: Final = hasattr(os, "pread")
 
 
 class DirectoryMedium:
@@ -44,6 +47,19 @@ class DirectoryMedium:
 
     def __init__(self, mount: Path) -> None:
         self.mount = mount
+        self._kept: dict[MediumPath, tuple[int, int]] | None = None
+        self._keeping = threading.Lock()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep the files open that `read_at` reads, until this ends: a pack is read thousands of times, by several threads."""
+        self._kept = {} if _CAN_KEEP else None
+        try:
+            yield
+        finally:
+            kept, self._kept = self._kept or {}, None
+            for descriptor, _ in kept.values():
+                os.close(descriptor)
 
     def read(self, path: MediumPath, limit: int) -> bytes:
         """Return the whole of a file that has at most `limit` bytes; see `MediumReader`."""
@@ -58,11 +74,10 @@ class DirectoryMedium:
 
     def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes from `offset`; see `MediumReader`."""
-        with _translated(path), self._opened(path) as (descriptor, file_size):
+        with _translated(path), self._opened_for_long(path) as (descriptor, file_size):
             if file_size < offset + size:
                 raise MediumFileSizeError(name=shown(path), size=file_size, allowed=offset + size)
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            contents = _read_up_to(descriptor, size)
+            contents = _read_from(descriptor, offset, size)
             if len(contents) != size:
                 raise MediumFileSizeError(name=shown(path), size=offset + len(contents), allowed=offset + size)
             return contents
@@ -84,8 +99,29 @@ class DirectoryMedium:
             return tuple(sorted(names))
 
     @contextmanager
+    def _opened_for_long(self, path: MediumPath) -> Iterator[tuple[int, int]]:
+        """Yield a descriptor of an ordinary file and its size as they were at the first reading, where files are kept open."""
+        kept = self._kept
+        if kept is None or (path not in kept and len(kept) >= _KEPT_MAX):
+            with self._opened(path) as opened:
+                yield opened
+            return
+        with self._keeping:
+            if path not in kept:
+                kept[path] = self._open(path)
+        yield kept[path]
+
+    @contextmanager
     def _opened(self, path: MediumPath) -> Iterator[tuple[int, int]]:
         """Yield a descriptor of an ordinary file and its size."""
+        descriptor, size = self._open(path)
+        try:
+            yield descriptor, size
+        finally:
+            os.close(descriptor)
+
+    def _open(self, path: MediumPath) -> tuple[int, int]:
+        """Return a descriptor of an ordinary file and its size."""
         with self._folder(path[:-1]) as folder:
             if isinstance(folder, int):
                 descriptor = os.open(path[-1], _OPEN_FILE, dir_fd=folder)
@@ -93,12 +129,12 @@ class DirectoryMedium:
                 file = folder / path[-1]
                 _require_kind(file.lstat().st_mode, stat.S_IFREG, path)
                 descriptor = os.open(file, _OPEN_FILE)
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, descriptor)
             found = os.fstat(descriptor)
             _require_kind(found.st_mode, stat.S_IFREG, path)
-            yield descriptor, found.st_size
-        finally:
-            os.close(descriptor)
+            undo.pop_all()
+        return descriptor, found.st_size
 
     @contextmanager
     def _folder(self, path: MediumPath) -> Iterator[int | Path]:
@@ -150,11 +186,24 @@ def _require_kind(mode: int, kind: int, path: MediumPath) -> None:
 
 
 def _read_up_to(descriptor: int, size: int) -> bytes:
-    parts = []
-    while size > 0:
-        part = os.read(descriptor, min(size, 8 << 20))
+    return _joined(lambda _, left: os.read(descriptor, left), size)
+
+
+def _read_from(descriptor: int, offset: int, size: int) -> bytes:
+    if _CAN_KEEP:
+        # Threads that share a descriptor share its position too.
+        return _joined(lambda done, left: os.pread(descriptor, left, offset + done), size)
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return _read_up_to(descriptor, size)
+
+
+def _joined(read: Callable[[int, int], bytes], size: int) -> bytes:
+    parts: list[bytes] = []
+    done = 0
+    while done < size:
+        part = read(done, min(size - done, 8 << 20))
         if not part:
             break
         parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        done += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

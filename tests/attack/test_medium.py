@@ -9,6 +9,7 @@ import sys
 import threading
 import unicodedata
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -176,17 +177,37 @@ def test_file_that_grows_while_it_is_read(medium: DirectoryMedium, place: Path, 
 
 
 def test_file_that_shrinks_while_it_is_read(medium: DirectoryMedium, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_a_moment_later(descriptor: int, size: int) -> bytes:
-        os.truncate(place, 40)
-        return os.pread(descriptor, size, 0)
+    joined = medium_module._joined
 
-    monkeypatch.setattr(medium_module, "_read_up_to", read_a_moment_later)
-    place.write_bytes(b"x" * 100)
-    with pytest.raises(MediumFileSizeError):
-        medium.read(FILE, LIMIT)
-    place.write_bytes(b"x" * 100)
-    with pytest.raises(MediumFileSizeError):
-        medium.read_at(FILE, 0, 100)
+    def read_a_moment_later(read: Callable[[int, int], bytes], size: int) -> bytes:
+        os.truncate(place, 40)
+        return joined(read, size)
+
+    monkeypatch.setattr(medium_module, "_joined", read_a_moment_later)
+    for reading in (partial(medium.read, FILE, LIMIT), partial(medium.read_at, FILE, 0, 100)):
+        place.write_bytes(b"x" * 100)
+        with pytest.raises(MediumFileSizeError):
+            reading()
+        place.write_bytes(b"x" * 100)
+        with medium.kept_open(), pytest.raises(MediumFileSizeError):
+            reading()
+
+
+def test_files_are_kept_open_for_as_long_as_it_was_asked_and_no_longer(medium: DirectoryMedium, place: Path) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as plain as can be
+
+    place.write_bytes(b"abc")
+    before = open_files()
+    with medium.kept_open():
+        assert [medium.read_at(FILE, at, 1) for at in (0, 2, 1)] == [b"a", b"c", b"b"]
+        assert open_files() == before + 1
+        # What was opened is what goes on being read: a file that is put in its place is another one.
+        place.unlink()
+        assert medium.read_at(FILE, 0, 3) == b"abc"
+    assert open_files() == before
+    with pytest.raises(MediumFileMissingError):
+        medium.read_at(FILE, 0, 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

@@ -67,7 +67,7 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
     Source: design, section 4, "Install, per chunk", steps 2 and 4.
     """
     if chunk.is_zero:
-        raw, digest = _zeros(chunk.size)
+        raw, digest = zeros(chunk.size)
     else:
         # 1, 2. No more bytes than were signed for, and those that were signed.
         stored = read_stored(chunk, packs)
@@ -114,8 +114,8 @@ def require_frame_fits(frame: bytes, chunk: IndexedChunk) -> None:
 
 
 @lru_cache(maxsize=2)
-def _zeros(size: int) -> tuple[bytes, bytes]:
-    """Return zeros and their digest; an image has chunks of one size, and a last one."""
+def zeros(size: int) -> tuple[bytes, bytes]:
+    """Return so many zeros and their digest; kept, for an image has chunks of one size, and a last one."""
     raw = bytes(size)
     return raw, hashlib.sha256(raw).digest()
 

@@ -135,8 +135,9 @@ class Agent:
             taking = Taking(self._machine, self.obligations, self._refusals, self._progress)
             try:
                 medium = stack.enter_context(opened(source, self._machine.configuration))
-                prepared = taking.prepare(medium, insertion, self.rest, stack)
-                failure = None if prepared is None else taking.install(prepared)
+                with medium.reader.kept_open():
+                    prepared = taking.prepare(medium, insertion, self.rest, stack)
+                    failure = None if prepared is None else taking.install(prepared)
             except InputError as error:
                 # No stick at all, so no receipt; but the person must not be left with "busy, do not remove".
                 self._say(*self._answer(error))
