@@ -152,6 +152,10 @@ class Machine:
         """Pull a stick out, at once and whatever the device does with it."""
         pull(self.qmp, name)
 
+    def registers(self) -> str:
+        """Return what its processor is at, in QEMU's words: for a machine that says nothing any more."""
+        return str(self.qmp.ask("human-monitor-command", **{"command-line": "info registers"}))
+
     def save(self, target: Path) -> None:
         """Write the machine's whole memory into a file, and leave it stopped."""
         self.qmp.ask("stop")

@@ -135,8 +135,10 @@ class Transcript:
                     *whole, pending[key.data] = (pending[key.data] + part).split(b"\n")
                     if whole:
                         self._add(key.data, whole)
-        for connection in self._channels.values():
+        for name, connection in self._channels.items():
             connection.close()
+            # A prompt has no end of line, and nothing tells more of a machine that waits.
+            self._add(name, [pending[name]])
         with self._arrived:
             self._ended = True
             self._arrived.notify_all()

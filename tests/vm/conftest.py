@@ -11,6 +11,7 @@ import pytest
 from refdevice.cache import cache_folder
 from refdevice.guest import Guest
 from refdevice.machine import Disk, Start
+from refdevice.qmp import QmpError
 from tests.vm import testbed
 
 if TYPE_CHECKING:
@@ -49,19 +50,29 @@ def start_device(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sta
         return guest
 
     yield start
+    has_failed = request.node.stash.get(_FAILED, True)
+    registers = [_registers(guest) for guest in guests] if has_failed else []
     for guest in guests:
         guest.machine.cut_power()
         guest.transcript.close()
-    if request.node.stash.get(_FAILED, True):
-        keep_logs(request.node.name, guests)
+    if has_failed:
+        keep_logs(request.node.name, guests, registers)
 
 
-def keep_logs(name: str, guests: list[Guest]) -> None:
+def _registers(guest: Guest) -> str:
+    try:
+        return guest.machine.registers()
+    except (QmpError, ValueError) as error:
+        return f"not known: {error}\n"
+
+
+def keep_logs(name: str, guests: list[Guest], registers: list[str]) -> None:
     folder = cache_folder() / "failed" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number, guest in enumerate(guests):
         guest.transcript.keep(folder / f"{number}.log")
+        (folder / f"{number}.registers").write_text(registers[number])
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def sectors_of(image: Path, path: Path, *, every: int) -> list[int]:
     contents = path.read_bytes()
     start = image.read_bytes().find(contents)
     assert start >= 0
-    return list(range(start // 512, (start + len(contents)) // 512, every))
+    sectors = range(start // 512, (start + len(contents)) // 512, every)
+    # At whole MiB, marks of file systems are looked for: a stick that cannot be read there is taken for one without any.
+    return [sector for sector in sectors if sector % 2048 >= every]
 
 
 def _key() -> str:

@@ -23,7 +23,7 @@ SHORT_DEAD_MAN: Final = (
 )
 """Twenty minutes are right on a board; here they would only be waited for."""
 
-SETTINGS: Final = {Fault.AGENT_RAISES: (SHORT_DEAD_MAN,), Fault.NO_BOOT_UNIT: (SHORT_DEAD_MAN,)}
+SETTINGS: Final = {Fault.AGENT_RAISES: (SHORT_DEAD_MAN,)}
 
 FALLS_BACK: Final = [
     pytest.param(Fault.PANICS, marks=pytest.mark.smoke),
@@ -31,7 +31,6 @@ FALLS_BACK: Final = [
     Fault.NO_ROOT,
     Fault.EMERGENCY,
     Fault.AGENT_RAISES,
-    Fault.NO_BOOT_UNIT,
 ]
 """Nobody in them judges anything: the boot loader counts, and something restarts them."""
 
@@ -50,11 +49,27 @@ def test_a_release_that_does_not_come_up_is_left_by_the_boot_loader(at_rest: Gue
     assert events(receipts) == ["provisioned", "rolled-back"]
 
 
+def test_a_release_without_its_boot_unit_is_left_when_no_stick_starts_anything_either(at_rest: Guest, tmp_path: Path) -> None:
+    release = testbed.next_release(Fault.NO_BOOT_UNIT, settings=(SHORT_DEAD_MAN,))
+    at_rest.machine.plug(Stick(testbed.stick_image(tmp_path / "stick.img", release)))
+    at_rest.expect_boot("B, on trial, 2 tries left")
+    at_rest.machine.pull()
+    for left in (1, 0):
+        at_rest.expect_boot(f"B, on trial, {left} tries left")
+    at_rest.expect_boot("A")
+    at_rest.expect_shell()
+    at_rest.run("systemctl is-system-running --wait || true")
+    assert_back_on_first(at_rest)
+    assert at_rest.status()["last_event"] == "rolled-back"
+
+
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
         pytest.param(Fault.UNHEALTHY, "10-machine", marks=pytest.mark.smoke),
         pytest.param(Fault.NO_UDEV_RULE, "90-usbupdate.rules", marks=pytest.mark.smoke),
+        # The stick that stayed in starts its own service, which finds the trial and judges it.
+        (Fault.NO_BOOT_UNIT, "usbupdate-boot.service"),
     ],
 )
 def test_a_release_that_comes_up_and_is_not_good_gives_itself_up(
