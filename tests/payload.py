@@ -98,7 +98,7 @@ class SlotFile:
         file.write_bytes(contents)
 
     def open(self) -> OpenImage:
-        return OpenImage(self._class, os.open(self.file, os.O_RDWR))
+        return OpenImage(self._class, os.open(self.file, os.O_RDWR), direct=True)
 
     @property
     def contents(self) -> bytes:

@@ -1,0 +1,104 @@
+"""RAUC as a contender: a service on a bus of its own, a boot loader that takes everything, slots that are files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from installs.images import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from installs.contenders import Run
+
+SECONDS_MARK: Final = "seconds: "
+"""Begins a line in which a contender says itself how long it took: its service is there before a device sees a stick."""
+
+_SYSTEM: Final = """\
+[system]
+compatible=bench
+bootloader=custom
+mountprefix={scratch}/mount
+data-directory={scratch}/data
+bundle-formats=plain
+[handlers]
+bootloader-custom-backend={scratch}/backend
+[keyring]
+path={stick}/cert.pem
+[slot.rootfs.0]
+device={running}
+type=raw
+bootname=A
+[slot.rootfs.1]
+device={slot}
+type=raw
+bootname=B
+"""
+
+_BACKEND: Final = """\
+#!/bin/sh
+case "$1" in
+get-primary | get-current) echo A ;;
+get-state) echo good ;;
+esac
+"""
+
+_INSTALL: Final = """\
+set -eu
+export DBUS_STARTER_BUS_TYPE=session
+rauc -c {scratch}/system.conf --override-boot-slot=A service >{scratch}/service.log 2>&1 &
+service=$!
+until rauc -c {scratch}/system.conf status >/dev/null 2>&1; do sleep 0.05; done
+before=$(date +%s.%N)
+if ! rauc -c {scratch}/system.conf install {stick}/bundle.raucb >{scratch}/install.log 2>&1; then
+    cat {scratch}/install.log {scratch}/service.log >&2
+    exit 1
+fi
+sync {slot}
+after=$(date +%s.%N)
+kill $service
+wait $service || true
+echo "$before $after" | awk '{{ printf "seconds: %.3f\\n", $2 - $1 }}'
+"""
+
+_MANIFEST: Final = """\
+[update]
+compatible=bench
+version=2
+[bundle]
+format=plain
+[image.rootfs]
+filename=image.img
+"""
+
+
+def write_stick(folder: Path, new: Path, *, level: int, adaptive: bool) -> None:
+    """Write a bundle with one raw image, compressed by zstd, and the certificate that proves it."""
+    content = folder.with_name("content")
+    content.mkdir()
+    run("cp", "--sparse=always", new, content / "image.img")
+    (content / "manifest.raucm").write_text(_MANIFEST + ("adaptive=block-hash-index\n" if adaptive else ""))
+    key = folder.with_name("key.pem")
+    run(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=bench"),
+        "-keyout",
+        key,
+        "-out",
+        folder / "cert.pem",
+    )
+    options = f"--mksquashfs-args=-comp zstd -Xcompression-level {level}"
+    run("rauc", f"--cert={folder / 'cert.pem'}", f"--key={key}", options, "bundle", content, folder / "bundle.raucb")
+    run("rm", "-rf", content, key)
+
+
+def command(at: Run) -> list[str]:
+    """Return what installs it."""
+    at.scratch.joinpath("mount").mkdir(exist_ok=True)
+    at.scratch.joinpath("data").mkdir(exist_ok=True)
+    at.scratch.joinpath("system.conf").write_text(
+        _SYSTEM.format(scratch=at.scratch, stick=at.stick, running=at.running, slot=at.slot)
+    )
+    backend = at.scratch / "backend"
+    backend.write_text(_BACKEND)
+    backend.chmod(0o755)
+    return ["dbus-run-session", "--", "sh", "-c", _INSTALL.format(scratch=at.scratch, stick=at.stick, slot=at.slot)]

@@ -1,0 +1,149 @@
+"""What an installation costs, in counts that are the same on every machine: a change that makes it dearer is seen here.
+
+Seconds are measured by benchmarks/install.py. A number below may be lowered by whoever makes it so, and raised with a reason.
+"""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.payload import CHUNK, ROOTFS, SlotFile, an_image, packed
+from tests.unit.test_installer import Told
+from usbupdate.core import chunks
+from usbupdate.device.installer import Installer
+from usbupdate.device.pipeline import WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from usbupdate.core.index import IndexedChunk
+    from usbupdate.medium import DirectoryMedium
+
+COUNT = 192
+FULL = 128
+"""Chunks with contents; the others are zeros."""
+
+IMAGE = an_image(FULL) + bytes((COUNT - FULL) * CHUNK)
+PAYLOAD = packed({ROOTFS: IMAGE}, chunks_per_pack=1000)
+STORED = sum(pack.size for pack in PAYLOAD.artifact.packs)
+INDEX = PAYLOAD.artifact.index.size
+CALLS = ("open", "close", "read", "pread", "preadv", "pwrite", "fsync", "fstat", "lseek", "posix_fadvise")
+
+
+class Costs:
+    """What was asked of the system, and how many frames were decompressed."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.read_bytes = 0
+        self.decompressed = 0
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Costs]:
+    """Counts what is asked of the system until the test ends."""
+    counted = Costs()
+
+    def counting(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            counted.calls[name] += 1
+            answer = real(*arguments, **options)
+            if isinstance(answer, bytes):
+                counted.read_bytes += len(answer)
+            return answer
+
+        return call
+
+    decompress = chunks._decompress_exactly
+
+    def decompressing(stored: bytes, chunk: IndexedChunk) -> bytes:
+        counted.decompressed += 1
+        return decompress(stored, chunk)
+
+    for name in CALLS:
+        monkeypatch.setattr(os, name, counting(name, getattr(os, name)))
+    monkeypatch.setattr(chunks, "_decompress_exactly", decompressing)
+    yield counted
+    monkeypatch.undo()
+
+
+def install(mount: Path, medium: DirectoryMedium, slot: SlotFile, workers: int, costs: Costs) -> None:
+    PAYLOAD.write(mount)
+    image = slot.open()
+    costing(costs)
+    with medium.kept_open():
+        installer = Installer(PAYLOAD.manifest, medium, {ROOTFS: image}, workers=workers)
+        installer.verify(Told())
+        installer.install(Told())
+    image.close()
+
+
+def costing(costs: Costs) -> Costs:
+    """Begin to count."""
+    costs.calls.clear()
+    costs.read_bytes = costs.decompressed = 0
+    return costs
+
+
+@pytest.mark.parametrize("workers", [1, WORKERS])
+def test_an_empty_slot_costs_two_readings_of_the_stick_and_one_of_the_slot(
+    mount: Path, medium: DirectoryMedium, tmp_path: Path, costs: Costs, workers: int
+) -> None:
+    slot = SlotFile(tmp_path / "slot", b"\xaa" * len(IMAGE))
+
+    install(mount, medium, slot, workers, costs)
+
+    looks = costs.calls["preadv"] + costs.calls["pread"] - COUNT - 2 * FULL
+    assert costs.decompressed == FULL
+    assert costs.read_bytes == INDEX + 2 * STORED
+    assert costs.calls["pwrite"] == COUNT
+    # Both kinds of chunks are looked at sixteen times in vain, and then rarely.
+    assert looks <= 2 * (16 + 8) + COUNT // 8
+    assert sum(costs.calls.values()) <= 4 * COUNT + 3 * FULL
+
+
+@pytest.mark.parametrize("workers", [1, WORKERS])
+def test_what_was_installed_before_costs_two_readings_of_the_slot_and_nothing_else(
+    mount: Path, medium: DirectoryMedium, tmp_path: Path, costs: Costs, workers: int
+) -> None:
+    slot = SlotFile(tmp_path / "slot", IMAGE)
+
+    install(mount, medium, slot, workers, costs)
+
+    assert (costs.decompressed, costs.calls["pwrite"], costs.read_bytes) == (0, 0, INDEX)
+    assert costs.calls["preadv"] == 2 * COUNT
+    assert sum(costs.calls.values()) <= 2 * COUNT + 64
+
+
+@pytest.mark.parametrize("workers", [1, WORKERS])
+def test_an_installation_that_goes_on_reads_and_writes_what_is_missing(
+    mount: Path, medium: DirectoryMedium, tmp_path: Path, costs: Costs, workers: int
+) -> None:
+    done = 3 * FULL // 4
+    slot = SlotFile(tmp_path / "slot", IMAGE[: done * CHUNK] + b"\xaa" * ((COUNT - done) * CHUNK))
+
+    install(mount, medium, slot, workers, costs)
+
+    assert (costs.decompressed, costs.calls["pwrite"]) == (FULL - done, COUNT - done)
+    assert costs.read_bytes < INDEX + 2 * STORED * (FULL - done + 1) // FULL
+
+
+def test_memory_is_a_few_chunks_a_thread(mount: Path, medium: DirectoryMedium, tmp_path: Path, costs: Costs) -> None:
+    slot = SlotFile(tmp_path / "slot", b"\xaa" * len(IMAGE))
+    PAYLOAD.write(mount)
+
+    tracemalloc.start()
+    try:
+        install(mount, medium, slot, WORKERS, costs)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # Results that wait for their turn hold a chunk each: twice as many as there are threads.
+    assert peak < (2 * WORKERS + 2 * WORKERS + 4) * CHUNK
