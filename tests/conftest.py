@@ -29,6 +29,15 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
 
 
+@pytest.fixture(autouse=True)
+def own_frames(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let office commands keep frames in a folder of the test run; the virtual device's images stay where they are."""
+    if "tests/vm/" not in str(request.path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def mount(tmp_path: Path) -> Path:
     """Return an empty folder that stands for a mounted stick."""

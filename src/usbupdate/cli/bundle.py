@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +29,7 @@ from usbupdate.core.strictjson import Json
 from usbupdate.errors import SequenceJumpError
 from usbupdate.packager import bundle, pack
 from usbupdate.packager.bundle import Offer, Order
+from usbupdate.packager.framecache import FrameCache, NoCache, SqliteCache, usual_folder
 from usbupdate.packager.keys import Passphrases
 from usbupdate.packager.lock import opened_for_change
 from usbupdate.packager.office import Office
@@ -48,6 +51,10 @@ _Sbom = Annotated[
     Path | None, typer.Option(metavar="FILE", readable=False, help="The bill of materials whose digest is signed too.")
 ]
 _Level = Annotated[int, typer.Option(metavar="N", help="How hard zstd compresses, 1 to 22.")]
+_Cache = Annotated[
+    Path | None, typer.Option(metavar="DIR", readable=False, help="Where compressed chunks are kept for the next bundle.")
+]
+_NoCache = Annotated[bool, typer.Option("--no-cache", help="Compress everything anew, and keep nothing.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="A jump of more than 1,000 in the sequence is meant.")]
 _YesAll = Annotated[bool, typer.Option("--yes", help="Withdraw all bundles of that name without asking.")]
 
@@ -70,6 +77,8 @@ def create(
     notes_file: _NotesFile = None,
     sbom: _Sbom = None,
     level: _Level = pack.LEVEL,
+    cache: _Cache = None,
+    no_cache: _NoCache = False,
     yes: _Yes = False,
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
@@ -79,8 +88,9 @@ def create(
         name, version, sequence, tuple(compatible), images(image, classes), kind, from_sequence,
         tuple(device or ()), tuple(group or ()), text_of(notes_file, notes), sbom, bases(base), jump_is_meant=yes,
     )  # fmt: skip
-    with opened_for_change(repo) as office:
-        offer = _created(office, order, level, passphrases(passphrase_file), quiet=as_json)
+    with opened_for_change(repo) as office, _frames(cache, no_cache=no_cache) as frames:
+        how = Packing(level=level, cache=frames)
+        offer = _created(office, order, how, passphrases(passphrase_file), quiet=as_json)
     _tell(office, [offer], "made", "made", as_json=as_json)
 
 
@@ -114,7 +124,21 @@ def withdraw(
     _tell(office, list(offers), "withdrawn", told, as_json=as_json)
 
 
-def _created(office: Office, order: Order, level: int, ask: Passphrases, *, quiet: bool) -> Offer:
+@contextmanager
+def _frames(folder: Path | None, *, no_cache: bool) -> Iterator[FrameCache]:
+    """Yield the cache of compressed chunks; if it had to be left out, that is said once all is done."""
+    if no_cache:
+        yield NoCache()
+        return
+    with SqliteCache(folder or usual_folder()) as cache:
+        yield cache
+    if cache.problem is not None:
+        typer.echo(
+            f"Note: nothing was kept for the next bundle, {folder or usual_folder()} cannot be used: {cache.problem}", err=True
+        )
+
+
+def _created(office: Office, order: Order, how: Packing, ask: Passphrases, *, quiet: bool) -> Offer:
     """Make a bundle, asking once about a jump in the sequence if somebody is there to ask."""
     # Each image is gone through once to be packed, and once for each of its bases.
     rounds = {path: 1 + len(order.bases.get(slot_class, ())) for slot_class, path in order.images.items()}
@@ -126,7 +150,7 @@ def _created(office: Office, order: Order, level: int, ask: Passphrases, *, quie
             raise
         order = bundle.with_jump_meant(order)
     with counted("packing", total, quiet=quiet) as advance:
-        offer = bundle.create(office, order, now(), how=Packing(level=level, progress=advance), ask=ask)
+        offer = bundle.create(office, order, now(), how=replace(how, progress=advance), ask=ask)
         advance.finish()
     return offer
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import mmap
 import os
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,18 +19,20 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from usbupdate.core.delta import BLOCK, DeltaChunk, encode, encode_recipe
+from usbupdate.core.delta import BLOCK, DeltaChunk, decode_recipe, encode, encode_recipe
 from usbupdate.core.index import Index
 from usbupdate.core.manifest import Blob, Delta
 from usbupdate.core.words import Digest
-from usbupdate.errors import NumpyMissingError, OfficeWriteError, UnusableFileError
-from usbupdate.packager.pack import PackWriter, payload_file, store
+from usbupdate.errors import MalformedError, NumpyMissingError, OfficeWriteError, UnusableFileError
+from usbupdate.packager.framecache import key_of
+from usbupdate.packager.pack import ZSTD, PackWriter, gives, payload_file, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
+    from usbupdate.core.delta import BlockRange
     from usbupdate.core.index import IndexedChunk
     from usbupdate.core.manifest import Artifact
     from usbupdate.packager.pack import Packing
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
 
 DELTA_LEVEL: Final = 19
 """What differs is little: here the hardest level costs seconds, and each byte of it is read from every stick."""
+
+
+SEARCH: Final = 1
+"""Raised with every change by which other blocks are found for a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +80,37 @@ def make_delta(image: Path, artifact: Artifact, base: Path, payload: Path, how: 
         known = Blob(_digest(old), len(old))
         if known == artifact.image:
             return None
-        blocks = BaseBlocks(old)
+        known_base = _Base(old, known, BaseBlocks)
         try:
-            return _make(index, artifact, new, old, blocks, known, payload, how)
+            return _make(index, artifact, new, known_base, payload, how)
         except OSError as error:
             raise OfficeWriteError(path=str(payload), problem=error.strerror or "it cannot be written") from error
 
 
+class _Base:
+    """The base image. What it has to offer is searched for only once it is needed: all may have been found before."""
+
+    def __init__(self, contents: mmap.mmap, blob: Blob, search: Callable[[mmap.mmap], BaseBlocks]) -> None:
+        self.contents = contents
+        self.blob = blob
+        self._search = search
+        self._blocks: BaseBlocks | None = None
+        self._lock = threading.Lock()
+
+    def ranges_for(self, raw: bytes, place: int) -> list[BlockRange]:
+        """Return the blocks that make up the dictionary of a chunk; see `BaseBlocks.dictionary_for`."""
+        with self._lock:
+            if self._blocks is None:
+                self._blocks = self._search(self.contents)
+        return self._blocks.dictionary_for(raw, place)
+
+    def dictionary(self, ranges: Sequence[BlockRange]) -> bytes:
+        """Return the bytes of some blocks."""
+        return b"".join(self.contents[each.first * BLOCK : (each.first + each.count) * BLOCK] for each in ranges)
+
+
 def _make(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet
-    index: Index,
-    artifact: Artifact,
-    new: mmap.mmap,
-    old: mmap.mmap,
-    blocks: BaseBlocks,
-    known: Blob,
-    payload: Path,
-    how: Packing,
+    index: Index, artifact: Artifact, new: mmap.mmap, base: _Base, payload: Path, how: Packing
 ) -> Delta:
     records: list[DeltaChunk] = []
     threads = how.threads or os.cpu_count() or 1
@@ -100,15 +122,15 @@ def _make(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet
             place = packs.add(told.stored.result())
             records.append(DeltaChunk(told.chunk.number, place.stored_digest, place.pack, place.offset, place.stored_size))
 
-        for chunk in _differing(index, artifact.chunk_size, new, old, how):
+        for chunk in _differing(index, artifact.chunk_size, new, base.contents, how):
             start = chunk.number * artifact.chunk_size
-            pending.append(_Told(chunk, pool.submit(_stored, blocks, old, new[start : start + chunk.size], start)))
+            pending.append(_Told(chunk, pool.submit(_stored, base, new[start : start + chunk.size], chunk, start, how)))
             if len(pending) >= 2 * threads:
                 settle()
         while pending:
             settle()
         packs.finish()
-    return Delta(known.sha256, known.size, store(payload, encode(records)), tuple(packs.finished))
+    return Delta(base.blob.sha256, base.blob.size, store(payload, encode(records)), tuple(packs.finished))
 
 
 def _differing(index: Index, chunk_size: int, new: mmap.mmap, old: mmap.mmap, how: Packing) -> Iterator[IndexedChunk]:
@@ -120,11 +142,22 @@ def _differing(index: Index, chunk_size: int, new: mmap.mmap, old: mmap.mmap, ho
         how.progress(chunk.size)
 
 
-def _stored(blocks: BaseBlocks, old: mmap.mmap, raw: bytes, start: int) -> bytes:
+def _stored(base: _Base, raw: bytes, chunk: IndexedChunk, start: int, how: Packing) -> bytes:
     """Return the recipe and the frame of a chunk."""
-    ranges = blocks.dictionary_for(raw, start // BLOCK)
-    dictionary = b"".join(old[each.first * BLOCK : (each.first + each.count) * BLOCK] for each in ranges)
-    return encode_recipe(ranges) + _compress(raw, dictionary)
+
+    def made() -> bytes:
+        ranges = base.ranges_for(raw, start // BLOCK)
+        return encode_recipe(ranges) + _compress(raw, base.dictionary(ranges))
+
+    def is_right(stored: bytes) -> bool:
+        try:
+            ranges, frame = decode_recipe(stored, chunk.number, base.blob.size // BLOCK)
+        except MalformedError:
+            return False
+        return gives(frame, raw, base.dictionary(ranges))
+
+    key = key_of("delta", *ZSTD, DELTA_LEVEL, SEARCH, base.blob.sha256, start, chunk.digest)
+    return how.cache.frame(key, is_right, made)
 
 
 def _compress(raw: bytes, dictionary: bytes) -> bytes:

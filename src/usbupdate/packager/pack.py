@@ -22,6 +22,7 @@ from usbupdate.core.index import IndexedChunk, chunk_size_for
 from usbupdate.core.manifest import IMAGE_SIZE_MAX, PACK_SIZE_MAX, Artifact, Blob
 from usbupdate.core.words import Digest
 from usbupdate.errors import OfficeWriteError, UnusableFileError
+from usbupdate.packager.framecache import FrameCache, NoCache, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,18 +33,22 @@ if TYPE_CHECKING:
 LEVEL: Final = 12
 """Half the time of 19 for a few per cent of size."""
 
+ZSTD: Final = zstandard.ZSTD_VERSION
+"""Another version of the library makes other frames of the same bytes."""
+
 _PART: Final = "growing.part"
 _NOTHING: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How to pack: the zstd level, the largest pack in bytes, threads (by default one a core), who hears of bytes read."""
+    """How to pack: zstd level, bytes of the largest pack, threads (by default one a core), who hears of bytes read, a cache."""
 
     level: int = LEVEL
     pack_size: int = PACK_SIZE_MAX
     threads: int = 0
     progress: Callable[[int], None] = lambda _: None
+    cache: FrameCache = NoCache()  # noqa: RUF009 - it has no state
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,7 @@ def _pack(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet; they ar
         fresh = digest not in known and raw != (zeros if len(raw) == chunk_size else bytes(len(raw)))
         if fresh:
             known.add(digest)
-        pending.append(_Pending(len(raw), digest, pool.submit(_compress, raw, how.level) if fresh else None))
+        pending.append(_Pending(len(raw), digest, pool.submit(_frame, raw, digest, how) if fresh else None))
         if len(pending) >= window:
             settle()
         how.progress(len(raw))
@@ -212,9 +217,25 @@ def _pack(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet; they ar
     return Digest(whole.hexdigest()) if not _read(source, 1) else None
 
 
-def _compress(raw: bytes, level: int) -> bytes:
-    # One compressor a call: they are not for sharing between threads.
-    return zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False).compress(raw)
+def _frame(raw: bytes, digest: bytes, how: Packing) -> bytes:
+    def compressed() -> bytes:
+        # One compressor a call: they are not for sharing between threads.
+        return zstandard.ZstdCompressor(level=how.level, write_content_size=True, write_checksum=False).compress(raw)
+
+    key = key_of("whole", *ZSTD, how.level, digest)
+    return how.cache.frame(key, lambda frame: gives(frame, raw), compressed)
+
+
+def gives(frame: bytes, raw: bytes, dictionary: bytes = b"") -> bool:
+    """Tell whether a frame decompresses to certain bytes."""
+    known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
+    try:
+        # What it announces is what gets memory.
+        if zstandard.get_frame_parameters(frame).content_size != len(raw):
+            return False
+        return zstandard.ZstdDecompressor(dict_data=known).decompress(frame, allow_extra_data=False) == raw
+    except zstandard.ZstdError:
+        return False
 
 
 def _opened(image: Path) -> BinaryIO:
