@@ -111,6 +111,28 @@ class Transcript:
                 return False
         return False
 
+    def is_silent_after(self, mark: str, silence_s: float, *, channel: str) -> bool:
+        """Wait until a channel has been silent for so long after a line that matches, or until the machine ends.
+
+        Returns:
+            True once it is silent; False if the machine has ended.
+        """
+        wanted = re.compile(mark)
+        with self._arrived:
+            while not self._ended:
+                last = next((line for line in reversed(self._lines) if line.channel == channel), None)
+                left = silence_s
+                if last is not None and wanted.search(last.text):
+                    left = last.at_s + silence_s - (time.monotonic() - self._start)
+                    if left <= 0:
+                        return True
+                self._arrived.wait(left)
+        return False
+
+    def note(self, channel: str, text: str) -> None:
+        """Write down a line that the machine did not say."""
+        self._add(channel, [text.encode()])
+
     def keep(self, path: Path) -> None:
         """Write everything so far into a file."""
         path.write_text("".join(f"{line}\n" for line in self.lines))
