@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from installs.images import run
@@ -72,8 +73,12 @@ filename=image.img
 """
 
 
-def write_stick(folder: Path, new: Path, *, level: int, adaptive: bool) -> None:
-    """Write a bundle with one raw image, compressed by zstd, and the certificate that proves it."""
+def write_stick(folder: Path, new: Path, *, level: int, adaptive: bool) -> float:
+    """Write a bundle with one raw image, compressed by zstd, and the certificate that proves it.
+
+    Returns:
+        The seconds that `rauc bundle` took, with the bundle durable.
+    """
     content = folder.with_name("content")
     content.mkdir()
     run("cp", "--sparse=always", new, content / "image.img")
@@ -87,8 +92,13 @@ def write_stick(folder: Path, new: Path, *, level: int, adaptive: bool) -> None:
         folder / "cert.pem",
     )
     options = f"--mksquashfs-args=-comp zstd -Xcompression-level {level}"
+    run("sync")
+    start = time.perf_counter()
     run("rauc", f"--cert={folder / 'cert.pem'}", f"--key={key}", options, "bundle", content, folder / "bundle.raucb")
+    run("sync")
+    took = time.perf_counter() - start
     run("rm", "-rf", content, key)
+    return took
 
 
 def command(at: Run) -> list[str]:
