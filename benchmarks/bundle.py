@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "images")]
 
 from installs import rauc  # noqa: E402 - found by the line above
 from installs.images import images, mounted, run  # noqa: E402
+
 from refdevice.cache import cache_folder  # noqa: E402
 
 if TYPE_CHECKING:
