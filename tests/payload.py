@@ -146,3 +146,23 @@ def _added(files: dict[Digest, bytes], contents: bytes) -> Blob:
 
 def _digest(contents: bytes) -> Digest:
     return Digest(hashlib.sha256(contents).hexdigest())
+
+
+class PassingOn:
+    """A slot's device that passes everything on, for those that watch or fail at something; implements `ports.SlotImage`."""
+
+    def __init__(self, image: OpenImage) -> None:
+        self._image = image
+        self.size = image.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._image.read_at(offset, size)
+
+    def write_at(self, offset: int, contents: bytes) -> None:
+        self._image.write_at(offset, contents)
+
+    def sync(self) -> None:
+        self._image.sync()
+
+    def close(self) -> None:
+        self._image.close()

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +53,7 @@ class WithoutReadingBack(placing.Placing):
     def steps(self, workers: int, rest: list[IndexedChunk]) -> Iterator[Callable[[], placing.Placed | placing.ReadBack]]:
         """Yield what places each chunk, and nothing else."""
         del workers, rest
-        for chunk in self.supply.index:
-            yield partial(self._place, chunk, look=self._likeness.should_look(chunk), held=self._likeness.is_held(chunk))
+        yield from map(self.placement, self.supply.index)
 
 
 class _AlwaysRight:

@@ -31,7 +31,8 @@ WATCH: Final = "watch"
 SHELL: Final = "shell"
 CONSOLE: Final = "console"
 JOURNAL: Final = "journal"
-_CHANNELS: Final = (QMP, WATCH, SHELL, CONSOLE, JOURNAL)
+_CONTROLS: Final = (QMP, WATCH)
+_CHANNELS: Final = (*_CONTROLS, SHELL, CONSOLE, JOURNAL)
 _VARIABLES_COPY: Final = "firmware-variables.fd"
 _MEMORY: Final = "512"
 _OUTPUT: Final = "qemu.log"
@@ -230,7 +231,7 @@ def pull(qmp: Qmp, name: str) -> None:
 def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
     channel = "socket,id={0},fd={1},server=on,wait=off"
     characters = [
-        f"{channel.format(name, number)},logfile={name}.log" for name, number in sockets.items() if name not in {QMP, WATCH}
+        f"{channel.format(name, number)},logfile={name}.log" for name, number in sockets.items() if name not in _CONTROLS
     ]
     if start.hold is Hold.TERMINAL:
         characters[characters.index(next(each for each in characters if f"id={CONSOLE}," in each))] = (
@@ -250,7 +251,7 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
         *("-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{SHELL}", "-serial", f"chardev:{JOURNAL}"),
         *(
             option
-            for each in (QMP, WATCH)
+            for each in _CONTROLS
             for option in ("-chardev", channel.format(each, sockets[each]), "-mon", f"chardev={each},mode=control")
         ),
     ]

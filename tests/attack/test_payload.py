@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.payload import CHUNK, ROOTFS, Payload, SlotFile, an_image, frame, packed
+from tests.payload import CHUNK, ROOTFS, PassingOn, Payload, SlotFile, an_image, frame, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.words import Digest
 from usbupdate.device.installer import Installer
@@ -345,35 +345,31 @@ class PowerCutError(Exception):
     """The power went."""
 
 
-class Faulty:
-    """A slot's device that fails at one call; implements `ports.SlotImage`."""
+class Faulty(PassingOn):
+    """A slot's device that fails at one call."""
 
     def __init__(self, image: OpenImage, method: str, fail_at: int, fault: Callable[[], None]) -> None:
-        self._image = image
+        super().__init__(image)
         self._method = method
         self._left = fail_at
         self._fault = fault
-        self.size = image.size
         self.written: list[int] = []
 
     def read_at(self, offset: int, size: int) -> bytes:
         self._maybe("read_at")
-        return self._image.read_at(offset, size)
+        return super().read_at(offset, size)
 
     def write_at(self, offset: int, contents: bytes) -> None:
         if self._method == "torn" and self._left == 1:
-            self._image.write_at(offset, contents[: len(contents) // 2])
+            super().write_at(offset, contents[: len(contents) // 2])
         self._maybe("write_at")
-        self._image.write_at(offset, contents)
+        super().write_at(offset, contents)
         self.written.append(offset // CHUNK)
         self._maybe("after_write")
 
     def sync(self) -> None:
         self._maybe("sync")
-        self._image.sync()
-
-    def close(self) -> None:
-        self._image.close()
+        super().sync()
 
     def _maybe(self, method: str) -> None:
         if self._method == method or (self._method == "torn" and method == "write_at"):

@@ -34,6 +34,8 @@ def test_the_demonstration_shows_the_whole_job_and_every_claim_holds(tmp_path: P
     ):
         assert promised in told
     assert told.count("\N{CHECK MARK}") >= 20
+    # Everything lies in its folder, what is kept for the next bundle too.
+    assert (folder / "cache" / "usbupdate" / "frames").is_dir()
     assert "Traceback" not in told
 
 

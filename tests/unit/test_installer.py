@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.payload import APP, CHUNK, ROOTFS, SlotFile, an_image, packed
+from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, an_image, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
 from usbupdate.device.installer import Installer
@@ -51,27 +51,20 @@ class Told:
         return [step for step in self.steps if not isinstance(step, str)]
 
 
-class WatchedImage:
+class WatchedImage(PassingOn):
     """An image that tells what is done with it."""
 
     def __init__(self, image: OpenImage, told: Told) -> None:
-        self._image = image
+        super().__init__(image)
         self._told = told
-        self.size = image.size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self._image.read_at(offset, size)
 
     def write_at(self, offset: int, contents: bytes) -> None:
         self._told.steps.append("write")
-        self._image.write_at(offset, contents)
+        super().write_at(offset, contents)
 
     def sync(self) -> None:
         self._told.steps.append("sync")
-        self._image.sync()
-
-    def close(self) -> None:
-        self._image.close()
+        super().sync()
 
 
 @pytest.fixture

@@ -70,9 +70,9 @@ def keep_logs(name: str, guests: list[Guest], registers: list[str]) -> None:
     folder = cache_folder() / "failed" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for number, guest in enumerate(guests):
+    for number, (guest, at) in enumerate(zip(guests, registers, strict=True)):
         guest.transcript.keep(folder / f"{number}.log")
-        (folder / f"{number}.registers").write_text(registers[number])
+        (folder / f"{number}.registers").write_text(at)
 
 
 @pytest.fixture

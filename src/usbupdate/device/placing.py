@@ -104,7 +104,7 @@ class Placing:
         written: list[IndexedChunk] = []
         being_written: list[IndexedChunk] = []
         for chunk in self.supply.index:
-            yield partial(self._place, chunk, look=self._likeness.should_look(chunk), held=self._likeness.is_held(chunk))
+            yield self.placement(chunk)
             if durable:
                 yield partial(self.read_back, durable.popleft())
             being_written.append(chunk)
@@ -114,6 +114,10 @@ class Placing:
                 durable.extend(written)
                 written, being_written = being_written, []
         rest += [*durable, *written, *being_written]
+
+    def placement(self, chunk: IndexedChunk) -> Callable[[], Placed]:
+        """Return what places one chunk; to be asked for each in order, by one thread."""
+        return partial(self._place, chunk, look=self._likeness.should_look(chunk), held=self._likeness.is_held(chunk))
 
     def _place(self, chunk: IndexedChunk, *, look: bool, held: bool) -> Placed:
         if held or (look and self._is_held(chunk)):

@@ -119,11 +119,13 @@ class Stage:
         return missing
 
     def _started(self, command: str, until: str | None) -> process.Finished:
+        # What the office keeps for its next bundle lies in the folder too: all of the story does.
+        own = {"XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONUNBUFFERED": "1", "COLUMNS": "1000"}
         return process.run(
             [sys.executable, "-m", "usbupdate", *shlex.split(command)],
             timeout_s=_COMMAND_S,
             output_limit=1 << 20,
-            place=process.Place(str(self.folder), {**process.BARE_ENVIRONMENT, "PYTHONUNBUFFERED": "1", "COLUMNS": "1000"}),
+            place=process.Place(str(self.folder), {**process.BARE_ENVIRONMENT, **own}),
             until=None if until is None else until.encode(),
         )
 
