@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.field import APP, CHUNK, CHUNKS, OFFERED, RUNNING
+from usbupdate.core.delta import RECORD_SIZE
 from usbupdate.core.receipt import Event, Traffic
 from usbupdate.device.obligations import Rest
 from usbupdate.errors import (
@@ -24,10 +26,11 @@ from usbupdate.packager.stick import Wishes
 from usbupdate.simulate.setup import ROOTFS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.field import Field, Rig
-    from usbupdate.core.manifest import Delta
+    from usbupdate.core.manifest import Artifact, Delta
 
 BOTH, DELTA_ONLY = "both", "delta-only"
 SEQUENCE = OFFERED + 5
@@ -46,9 +49,13 @@ def write_delta_only(field: Field) -> None:
     stick.write(stick.plan(field.office, field.now, Wishes(only_deltas=True)), field.folder / DELTA_ONLY)
 
 
-def the_delta(field: Field) -> Delta:
+def the_artifact(field: Field) -> Artifact:
     (artifact,) = bundle.chosen(field.office)[0].manifest.artifacts
-    return artifact.deltas[0]
+    return artifact
+
+
+def the_delta(field: Field) -> Delta:
+    return the_artifact(field).deltas[0]
 
 
 def traffic(rig: Rig) -> Traffic:
@@ -160,10 +167,51 @@ def test_of_several_bases_the_right_one_is_used(field: Field) -> None:
 
 def test_the_image_itself_is_no_base(field: Field) -> None:
     field.release(SEQUENCE, bases={ROOTFS: (field.image(SEQUENCE),)})
-    (artifact,) = bundle.chosen(field.office)[0].manifest.artifacts
-    assert artifact.deltas == ()
+    assert the_artifact(field).deltas == ()
     with pytest.raises(NoDeltasError):
         write_delta_only(field)
+
+
+def test_a_base_of_no_whole_number_of_blocks_makes_a_delta_that_devices_accept(field: Field) -> None:
+    odd = field.folder.with_name("odd.img")
+    tail = random.Random(5).randbytes(1000)  # noqa: S311 - contents for tests, the same each time
+    odd.write_bytes(field.image(RUNNING).read_bytes() + tail)
+    image = field.folder.with_name("next.img")
+    # What stands at the base's very end has moved: it must not be looked for there.
+    image.write_bytes(field.image(SEQUENCE).read_bytes()[: -len(tail)] + tail)
+    field.release(SEQUENCE, images={ROOTFS: image}, bases={ROOTFS: (odd,)})
+    mount = field.stick(BOTH)
+    inspection.inspect(inspection.opened(mount), None, field.now)
+    assert field.rig.update(mount).rest is Rest.IDLE
+
+
+def zeros_elsewhere(image: bytes) -> bytes:
+    """Return an image that differs only where this one has a chunk of zeros."""
+    assert not any(image[3 * CHUNK : 4 * CHUNK])
+    return image[: 3 * CHUNK] + b"!" * CHUNK + image[4 * CHUNK :]
+
+
+@pytest.mark.parametrize("changed", [lambda image: image + b"more" * 5000, zeros_elsewhere], ids=["longer", "zeros elsewhere"])
+def test_a_base_that_has_every_chunk_in_its_place_makes_a_delta_that_devices_use(
+    field: Field, changed: Callable[[bytes], bytes]
+) -> None:
+    image = field.image(RUNNING)
+    base = field.folder.with_name("base.img")
+    base.write_bytes(changed(image.read_bytes()))
+    field.release(SEQUENCE, images={ROOTFS: image}, bases={ROOTFS: (base,)})
+    assert the_delta(field).index.size == RECORD_SIZE
+    write_delta_only(field)
+    rig = field.device("gw-2", images={ROOTFS: base})
+    assert rig.update(field.folder / DELTA_ONLY).rest is Rest.IDLE
+    assert (traffic(rig).full, traffic(rig).delta) == (0, 14)
+
+
+def test_an_image_of_zeros_needs_no_delta(field: Field) -> None:
+    zeros = field.folder.with_name("zeros.img")
+    zeros.write_bytes(bytes(4 * CHUNK))
+    field.release(SEQUENCE, images={ROOTFS: zeros}, bases={ROOTFS: (field.image(RUNNING),)})
+    assert the_artifact(field).deltas == ()
+    assert field.rig.update(field.stick(BOTH)).rest is Rest.IDLE
 
 
 def test_a_base_for_a_class_that_the_bundle_lacks_is_refused(field: Field) -> None:

@@ -90,3 +90,11 @@ def test_a_base_of_less_than_a_block_offers_nothing() -> None:
 def test_the_last_piece_of_a_block_counts(base: BaseBlocks) -> None:
     chunk = part(40, 1) + part(41, 1)[:100]
     assert 40 in blocks_of(base.dictionary_for(chunk, 200))
+
+
+@pytest.mark.parametrize("size", [1, 100, BLOCK - 1])
+def test_what_follows_the_last_whole_block_of_a_base_is_never_named(size: int) -> None:
+    tail = noise(1, 17)[:size]
+    longer = base_of(part(0, 4) + tail)
+    chunk = noise(1, 18)[: BLOCK - size] + tail + part(3, 1)[:-7] + tail
+    assert blocks_of(longer.dictionary_for(chunk, 200)) <= set(range(4))

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 DELTA_LEVEL: Final = 19
 """What differs is little: here the hardest level costs seconds, and each byte of it is read from every stick."""
 
-
-SEARCH: Final = 1
+SEARCH: Final = 2
 """Raised with every change by which other blocks are found for a chunk."""
 
 
@@ -55,7 +54,7 @@ class _Told:
 
 
 def make_delta(image: Path, artifact: Artifact, base: Path, payload: Path, how: Packing) -> Delta | None:
-    """Store what differs between a base and an image under `payload`; None if that is nothing.
+    """Store what differs between a base and an image under `payload`; None if the image is the base, or zeros throughout.
 
     Args:
         image: what `artifact` was packed from.
@@ -111,7 +110,7 @@ class _Base:
 
 def _make(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet
     index: Index, artifact: Artifact, new: mmap.mmap, base: _Base, payload: Path, how: Packing
-) -> Delta:
+) -> Delta | None:
     records: list[DeltaChunk] = []
     threads = how.threads or os.cpu_count() or 1
     with ThreadPoolExecutor(threads, thread_name_prefix="delta") as pool, PackWriter(payload, how.pack_size) as packs:
@@ -130,16 +129,29 @@ def _make(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet
         while pending:
             settle()
         packs.finish()
+    if not records:
+        return None
     return Delta(base.blob.sha256, base.blob.size, store(payload, encode(records)), tuple(packs.finished))
 
 
 def _differing(index: Index, chunk_size: int, new: mmap.mmap, old: mmap.mmap, how: Packing) -> Iterator[IndexedChunk]:
-    """Yield the chunks that are neither zeros nor what stands in the base at the same place."""
+    """Yield the chunks that are neither zeros nor what stands in the base at the same place.
+
+    Where there are none, the first one that is not zeros is yielded, for a delta has to name a chunk: its base may be longer
+    than the image, or differ only where the image has zeros. From an image of zeros nothing is yielded.
+    """
+    substitute: IndexedChunk | None = None
+    found = False
     for chunk in index:
         start = chunk.number * chunk_size
-        if not chunk.is_zero and old[start : start + chunk.size] != new[start : start + chunk.size]:
-            yield chunk
+        if not chunk.is_zero:
+            substitute = substitute or chunk
+            if old[start : start + chunk.size] != new[start : start + chunk.size]:
+                found = True
+                yield chunk
         how.progress(chunk.size)
+    if substitute is not None and not found:
+        yield substitute
 
 
 def _stored(base: _Base, raw: bytes, chunk: IndexedChunk, start: int, how: Packing) -> bytes:

@@ -61,7 +61,7 @@ class BaseBlocks:
         self._hashes = hashes
         # The first of equal ones wins.
         self._first = {int(each): place for place, each in reversed(list(enumerate(hashes))) if each != zero}
-        self._windows, self._blocks = _sampled_blocks(contents)
+        self._windows, self._blocks = _sampled_blocks(contents, self.count * BLOCK)
 
     def dictionary_for(self, chunk: bytes, first_block: int) -> list[BlockRange]:
         """Return the blocks that help to tell a chunk, as ranges that rise and do not touch.
@@ -140,11 +140,11 @@ def _short_hash(block: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(block, digest_size=8).digest(), "little")
 
 
-def _sampled_blocks(contents: mmap.mmap) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    """Return the windows of an image that count, sorted, and the block in which each begins."""
-    hashes, blocks = [], []
-    for start in range(0, len(contents), _PIECE):
-        piece = np.frombuffer(contents[start : start + _PIECE + _WINDOW - 1], dtype=np.uint8)
+def _sampled_blocks(contents: mmap.mmap, end: int) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """Return the windows that count in front of `end`, sorted, and the block in which each begins."""
+    hashes, blocks = [np.empty(0, np.uint64)], [np.empty(0, np.uint32)]
+    for start in range(0, end, _PIECE):
+        piece = np.frombuffer(contents[start : min(start + _PIECE + _WINDOW - 1, end)], dtype=np.uint8)
         found, positions = _sampled(piece)
         hashes.append(found)
         blocks.append(((positions + start) // BLOCK).astype(np.uint32))
