@@ -82,13 +82,25 @@ def test_a_waiting_stick_says_busy_at_once_and_gets_its_turn(field: Field, manag
         # Ready before the wait, or the start of the machine would wait for it too.
         assert manager.recv(4096) == b"READY=1"
         assert service.stdout is not None
-        assert service.stdout.readline() == "busy, do not remove: Another stick, or a release on trial, comes first.\n"
-        assert sentence(field.rig).startswith("busy, do not remove: Another stick")
+        assert service.stdout.readline() == "busy, do not remove: Another stick comes first.\n"
+        assert sentence(field.rig) == "busy, do not remove: Another stick comes first."
         assert field.rig.status()["state"] == "idle"
     assert "STATUS=verifying: 100 %" in heard_until(manager, "STOPPING=1")
     out, err = service.communicate(timeout=60)
     assert service.returncode == 0, err
     assert "restarting, leave it in" in out
+
+
+def test_a_stick_that_waits_for_a_trial_says_so(field: Field) -> None:
+    rig = field.rig
+    rig.insert(field.good)
+    assert rig.status()["state"] == "activating"
+    with locked(rig.folder):
+        service = command(rig, "insert", str(field.good))
+        assert service.stdout is not None
+        assert service.stdout.readline() == "busy, do not remove: The new release is checked first.\n"
+        service.kill()
+    service.communicate(timeout=60)
 
 
 def test_a_stick_that_is_pulled_while_it_waits_leaves_the_word_of_the_other(field: Field) -> None:

@@ -29,9 +29,11 @@ from usbupdate.device.obligations import Rest
 from usbupdate.device.provision import Request, provision as make_device, running_release
 from usbupdate.device.replug import take_each_plugging
 from usbupdate.device.signals import Signal
+from usbupdate.device.statestore import is_marked_trial
 from usbupdate.errors import DeviceUnfitError, UsbupdateError
 
-_COMES_FIRST: Final = "Another stick, or a release on trial, comes first."
+_STICK_FIRST: Final = "Another stick comes first."
+_TRIAL_FIRST: Final = "The new release is checked first."
 
 app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)
 
@@ -144,20 +146,21 @@ def rollback(config: Config = DEFAULT_PATH) -> None:
 
 
 def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> Rest:
-    waited = []
+    waited_for = ""
 
     def wait() -> None:
-        waited.append(source)
-        announcer_of(config).announce(Signal.BUSY, _COMES_FIRST)
+        nonlocal waited_for
+        waited_for = _TRIAL_FIRST if is_marked_trial(load_configuration(config).state_dir) else _STICK_FIRST
+        announcer_of(config).announce(Signal.BUSY, waited_for)
 
     tell = Notifier.of_environment().status
     with InstallProgress(tell) as progress, agent_of(config, operator, progress, wait) as agent:
         agent.start()
-        if waited and not source.exists():
+        if waited_for and not source.exists():
             # Pulled while it waited. What was said of the other one since then stands; but "busy" would stand for ever.
             agent.announce()
             announcer = announcer_of(config)
-            if announcer.shows(Signal.BUSY, _COMES_FIRST):
+            if announcer.shows(Signal.BUSY, waited_for):
                 announcer.announce(Signal.REFUSED, "The stick was removed before its turn. Put it in again.")
             return agent.rest
         return agent.take(source, insertion, connected_ms(source, LinuxClock()))

@@ -16,7 +16,7 @@ from usbupdate.core.words import ReceiptId
 from usbupdate.device.agent import Agent
 from usbupdate.device.obligations import problem_of
 from usbupdate.device.signals import Signal
-from usbupdate.device.statestore import PROVISIONED_FILE, TRIAL_FILE
+from usbupdate.device.statestore import PROVISIONED_FILE, is_marked_trial
 from usbupdate.errors import BootLoaderError, NotReadyError, UnusableFileError, UsbupdateError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _trial(machine: Machine, slot: Slot) -> _Trial:
             return _Trial.NONE if not is_on_trial else _Trial.BLIND if is_blind else _Trial.SEEN
 
     # 3. What is left.
-    is_seen = machine.may_be_on_trial or (machine.configuration.state_dir / TRIAL_FILE).exists()
+    is_seen = machine.may_be_on_trial or is_marked_trial(machine.configuration.state_dir)
     return _Trial.SEEN if is_seen else _Trial.NONE
 
 

@@ -36,6 +36,11 @@ PROVISIONED_FILE: Final = "provisioned"
 """The marker: made last by provisioning; without it the folder is no device's."""
 
 
+def is_marked_trial(state_dir: Path) -> bool:
+    """Tell whether a release is on trial or about to be, also without the device's lock."""
+    return (state_dir / TRIAL_FILE).exists()
+
+
 class StateStore:
     """The state of one device in its `state_dir`. Implements `device.ports.Store`."""
 
