@@ -13,10 +13,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
 TESTS ?= tests
 PYTEST_FLAGS ?= -q
-# What `make vm` makes: an office, a device that trusts it, and the stick with its next release.
-VM_OFFICE := vm-office
-VM_DEVICE := vm-device
-VM_STICK := vm-stick.img
+# What `make vm` makes: an office, a device that trusts it, and the stick with its next release. VM_DIR is another folder, with
+# its slash.
+VM_DIR ?=
+VM_OFFICE := $(VM_DIR)vm-office
+VM_DEVICE := $(VM_DIR)vm-device
+VM_STICK := $(VM_DIR)vm-stick.img
+VM_RELEASE := $(VM_DIR)vm-release.img
+VM_FOLDER := $(VM_DIR)vm-stick
 VM_JOBS ?= 1
 VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n $(VM_JOBS))
 
@@ -62,33 +66,37 @@ long: $(STAMP) ## the property tests with many more examples
 	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) --hypothesis-profile=long tests/property
 
 vm: $(STAMP) $(VM_DEVICE)/disk.raw $(VM_STICK) ## the reference device on this terminal, and a stick with its next release
-	@echo "The stick with release 2.0 is $(VM_STICK); usbupdate-vm is in images/. A tour: docs/tutorial.md"
-	@images/usbupdate-vm start $(VM_DEVICE)
+	@images/usbupdate-vm start --example $(VM_STICK) $(VM_DEVICE)
 
+# What these print is for somebody who calls them one by one.
 $(VM_OFFICE)/metadata/1.root.json: | $(STAMP)
-	@$(BIN)/usbupdate repo init $(VM_OFFICE)
+	@echo "Making an office with its keys: $(VM_OFFICE)"
+	@$(BIN)/usbupdate repo init $(VM_OFFICE) >/dev/null
 
 $(VM_DEVICE)/disk.raw: | $(VM_OFFICE)/metadata/1.root.json
-	@images/usbupdate-vm build --root $(VM_OFFICE)/metadata/1.root.json $(VM_DEVICE)
+	@echo "Making a device that trusts this office: $(VM_DEVICE)"
+	@images/usbupdate-vm build --root $(VM_OFFICE)/metadata/1.root.json $(VM_DEVICE) >/dev/null
 
 $(VM_OFFICE)/released-2: | $(VM_OFFICE)/metadata/1.root.json
-	@images/usbupdate-vm release --root $(VM_OFFICE)/metadata/1.root.json --version 2.0 --sequence 2 vm-release.img
-	@$(BIN)/usbupdate bundle create vm-release.img --repo $(VM_OFFICE) --name reference --version 2.0 --sequence 2 \
-		--compatible usbupdate,reference
-	@touch $@ && rm -f vm-release.img
+	@echo "Making release 2.0 and signing it"
+	@images/usbupdate-vm release --root $(VM_OFFICE)/metadata/1.root.json --version 2.0 --sequence 2 $(VM_RELEASE) >/dev/null
+	@$(BIN)/usbupdate bundle create $(VM_RELEASE) --repo $(VM_OFFICE) --name reference --version 2.0 --sequence 2 \
+		--compatible usbupdate,reference >/dev/null
+	@touch $@ && rm -f $(VM_RELEASE)
 
 $(VM_STICK): | $(VM_OFFICE)/released-2
-	@mkdir -p vm-stick && $(BIN)/usbupdate stick write $(VM_OFFICE) vm-stick
-	@images/usbupdate-vm stick vm-stick $@
-	@rm -rf vm-stick
+	@echo "Writing it onto a stick: $@"
+	@mkdir -p $(VM_FOLDER) && $(BIN)/usbupdate stick write $(VM_OFFICE) $(VM_FOLDER) >/dev/null
+	@images/usbupdate-vm stick $(VM_FOLDER) $@ >/dev/null
+	@rm -rf $(VM_FOLDER)
 
-vm-install: $(STAMP) ## what the reference device is built and run with
+vm-install: ## what the reference device is built and run with
 	@PYTHON="$(PYTHON)" .ci/prepare vm
 
-vm-test: vm-install ## every scenario on the reference device in QEMU; VM_JOBS=2 runs two at a time
+vm-test: vm-install $(STAMP) ## every scenario on the reference device in QEMU; VM_JOBS=2 runs two at a time
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m vm $(VM_FLAGS) tests/vm
 
-vm-smoke: vm-install ## the scenarios that every change is tried with
+vm-smoke: vm-install $(STAMP) ## the scenarios that every change is tried with
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "vm and smoke" $(VM_FLAGS) tests/vm
 
 bench: $(STAMP) ## the measurements that the documents quote
@@ -104,6 +112,6 @@ docs-check: $(STAMP) ## generated documents are current, links lead somewhere
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit/test_docs.py
 
 clean: ## remove everything that is made here
-	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) vm-stick vm-release.img
+	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) $(VM_FOLDER) $(VM_RELEASE) $(VM_DIR)vm-returned $(VM_DIR)vm-auditor
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

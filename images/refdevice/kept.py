@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from refdevice import disk, machine, release
+from refdevice.called import called
 from refdevice.channels import connected
 from refdevice.machine import JOURNAL, QMP, SHELL, Disk, Hold, Machine, Start, Stick
 from refdevice.qmp import Qmp
@@ -96,9 +97,11 @@ class KeptDevice:
             KeptError: there is no device, it runs already, or QEMU is not installed.
         """
         if not (self.folder / _DISK).exists():
-            raise KeptError(f"There is no device in {self.folder}. Make one with 'usbupdate-vm build'.")
+            raise KeptError(
+                f"There is no device in {self.folder}. Make one: {self._hint('build --root OFFICE/metadata/1.root.json')}"
+            )
         if self.runs():
-            raise KeptError(f"The device in {self.folder} is switched on already. 'usbupdate-vm power-cut' switches it off.")
+            raise KeptError(f"The device in {self.folder} is switched on already. Switch it off: {self._hint('power-cut')}")
         if shutil.which(_QEMU) is None or not machine.FIRMWARE.exists():
             raise KeptError("QEMU or its firmware is missing. Run 'make vm-install' first.")
 
@@ -161,10 +164,13 @@ class KeptDevice:
             KeptError: there is no such image, or a stick is in already.
             QmpError: QEMU refused it.
         """
+        if image.is_dir():
+            made = image.with_name(f"{image.name}.img")
+            raise KeptError(f"{image} is a folder. Make a stick of it first: {called(f'stick {image} {made}')}")
         if not image.is_file():
-            raise KeptError(f"There is no stick {image}. Make one with 'usbupdate-vm stick FOLDER {image}'.")
+            raise KeptError(f"There is no stick {image}. Make one: {called(f'stick FOLDER {image}')}")
         if (inside := self.stick()) is not None:
-            raise KeptError(f"{inside} is in already. Pull it first: usbupdate-vm pull")
+            raise KeptError(f"{inside} is in already. Pull it first: {self._hint('pull')}")
         if self.runs():
             (self.folder / _SINCE).write_text(f"{(self.folder / f'{JOURNAL}.log').stat().st_size}\n")
             with Qmp(self.folder / QMP) as qmp:
@@ -180,7 +186,7 @@ class KeptDevice:
         """
         inside = self.stick()
         if inside is None:
-            raise KeptError("No stick is in. Plug one in first: usbupdate-vm plug STICK.img")
+            raise KeptError(f"No stick is in. Plug one in first: {self._hint('plug STICK.img')}")
         if self.runs():
             with Qmp(self.folder / QMP) as qmp:
                 machine.pull(qmp, _STICK)
@@ -197,12 +203,13 @@ class KeptDevice:
         said = (self.folder / f"{SHELL}.log").read_text(errors="replace")
         # The firmware and the boot loader write to this port too.
         if said.rfind(_READY) < max(0, said.rfind(_BOOTING)):
-            raise KeptError("The device is starting. Wait for it: usbupdate-vm wait up")
+            raise KeptError(f"The device is starting. Wait for it: {self._hint('wait up')}")
         connection = connected(self.folder / SHELL)
         try:
             return Shell(connection, Transcript({SHELL: connection})).attempt(command, limit_s=limit_s)
         except (NotHeardError, OSError) as error:
-            raise KeptError("The device does not answer; it may be starting. Wait for it: usbupdate-vm wait up") from error
+            wait = self._hint("wait up")
+            raise KeptError(f"The device does not answer; it may be starting. Wait for it: {wait}") from error
 
     def glance(self) -> Glance:
         """Return how it stands.
@@ -233,7 +240,8 @@ class KeptDevice:
         self._require_running()
         pid = (self.folder / _PID).read_text().strip()
         tail = ["tail", "--follow", f"--bytes=+{position + 1}", f"--pid={pid}", str(self.folder / f"{JOURNAL}.log")]
-        with subprocess.Popen(tail, stdout=subprocess.PIPE) as following:  # noqa: S603 - it runs until the caller has enough
+        # At the next start the file begins anew, which the one that still follows the last start would say on the screen.
+        with subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following:  # noqa: S603 - it runs until the caller has enough
             timer = threading.Timer(limit_s, following.kill) if limit_s is not None else None
             if timer is not None:
                 timer.start()
@@ -247,4 +255,7 @@ class KeptDevice:
 
     def _require_running(self) -> None:
         if not self.runs():
-            raise KeptError(f"The device in {self.folder} is switched off. Switch it on: usbupdate-vm start")
+            raise KeptError(f"The device in {self.folder} is switched off. Switch it on: {self._hint('start')}")
+
+    def _hint(self, words: str) -> str:
+        return called(words, self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from refdevice.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_log: Final = logging.getLogger(__name__)
 
 NAME: Final = "reference"
 _READ_ONLY: Final = ("-O", "^has_journal,^resize_inode", "-N", "24576")
@@ -38,6 +41,23 @@ class Fault(StrEnum):
     NO_UDEV_RULE = "no-udev-rule"
     NO_ROOT = "no-root"
     EMERGENCY = "emergency"
+
+    @property
+    def words(self) -> str:
+        """What a person sees of it."""
+        return _FAULTS[self]
+
+
+_FAULTS: Final = {
+    Fault.PANICS: "the kernel panics",
+    Fault.HANGS: "the system hangs while it starts",
+    Fault.UNHEALTHY: "it starts, and its health check fails",
+    Fault.AGENT_RAISES: "its own usbupdate ends with an error",
+    Fault.NO_BOOT_UNIT: "the unit that judges a new release is missing",
+    Fault.NO_UDEV_RULE: "it would see no more sticks",
+    Fault.NO_ROOT: "the initramfs finds no root file system",
+    Fault.EMERGENCY: "it ends in the emergency shell",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +84,7 @@ def key_of(release: Release) -> str:
 
 def build(release: Release, image: Path) -> None:
     """Write the image of a release."""
+    _log.info("Making the image of release %s: about 10 seconds.", release.version)
     with rootfs.unpacked(release.system or rootfs.system()) as root:
         names = root / "usr/lib/usbupdate/release.json"
         names.write_text(json.dumps({"name": NAME, "version": release.version, "sequence": release.sequence}) + "\n")

@@ -6,6 +6,7 @@ Two layers, each kept as a tar file: the packages take minutes and change seldom
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shutil
 import sys
@@ -20,6 +21,8 @@ from refdevice.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_log: Final = logging.getLogger(__name__)
 
 IMAGES: Final = Path(__file__).resolve().parent.parent
 CHECKOUT: Final = IMAGES.parent
@@ -64,6 +67,7 @@ def base() -> Path:
 
 
 def _build_base(target: Path) -> None:
+    _log.info("Putting a Debian system together: about a minute, once.")
     rules = [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
     rules += [f"--dpkgopt=path-include=/lib/modules/*/kernel/fs/{name}*" for name in _FILE_SYSTEMS]
     for name in layout.MODULES:
@@ -107,6 +111,7 @@ def _build_wheel(target: Path) -> None:
 
 
 def _build_system(wheel: Path, target: Path) -> None:
+    _log.info("Installing usbupdate as it stands in this checkout: about 20 seconds, after each change of it.")
     with unpacked(base()) as root:
         _install_wheels(wheel, root)
         _install_units(root)
