@@ -238,7 +238,7 @@ def test_failing_check_of_the_owner_leaves_its_last_lines_in_the_receipt(field: 
     assert "first\nno answer from" in checks["20-modbus"].detail
     assert "\033" not in checks["20-modbus"].detail
     # Its stick is still in at the restart that leaves the release: that must not end in "done".
-    assert "The bundle gw 1.2 was tried 1 time(s)" in rig.lines[-2]
+    assert "The bundle gw 1.2 was tried on this device before (tries: 1)" in rig.lines[-2]
     assert "check-failed" in rig.lines[-2]
     assert "done" not in rig.lines[-2]
     summary = (field.good / "usbupdate/logs/gw-1/summary.txt").read_text()

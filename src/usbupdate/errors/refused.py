@@ -90,7 +90,7 @@ class TriedBeforeError(RefusedError):
     bundle: str
     outcome: str
     attempts: int
-    says = "The bundle {bundle} was tried {attempts} time(s) on this device; the last outcome was: {outcome}."
+    says = "The bundle {bundle} was tried on this device before (tries: {attempts}); the last outcome was: {outcome}."
     hint = "Use a newer release, or let a person run 'usbupdate device install'."
 
 
