@@ -41,7 +41,7 @@ class Counting(PassingOn):
 
 
 def installed(mount: Path, medium: DirectoryMedium, slot: SlotFile, workers: int, *, verified: bool) -> tuple[int, int]:
-    """Return how many chunks were read of the slot, but for reading back, and how many were written to it."""
+    """Return how many chunks more than all were read of the slot, and how many were written to it."""
     PAYLOAD.write(mount)
     image = Counting(slot.open())
     installer = Installer(PAYLOAD.manifest, medium, {ROOTFS: image}, workers=workers)
@@ -67,10 +67,10 @@ def test_a_slot_with_something_else_is_soon_looked_at_rarely(
 
 @pytest.mark.parametrize("verified", [False, True])
 @pytest.mark.parametrize("workers", [1, WORKERS])
-def test_a_slot_that_holds_it_is_looked_at_once_and_not_written(
+def test_a_slot_that_holds_it_is_read_once_and_not_written(
     mount: Path, medium: DirectoryMedium, tmp_path: Path, workers: int, verified: bool
 ) -> None:
-    assert installed(mount, medium, SlotFile(tmp_path / "slot", IMAGE), workers, verified=verified) == (COUNT, 0)
+    assert installed(mount, medium, SlotFile(tmp_path / "slot", IMAGE), workers, verified=verified) == (0, 0)
 
 
 @pytest.mark.parametrize("workers", [1, WORKERS])

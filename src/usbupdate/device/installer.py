@@ -8,8 +8,6 @@ Source: design, section 4, "Install, per chunk".
 
 from __future__ import annotations
 
-import hashlib
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from usbupdate.core.fit import require_fits
@@ -17,7 +15,7 @@ from usbupdate.core.receipt import Traffic
 from usbupdate.device.pipeline import in_order
 from usbupdate.device.placing import Placing, ReadBack
 from usbupdate.device.supply import NO_BASES, Base, Supplied, Way, open_supplies
-from usbupdate.errors import ImageDiffersError, UsbupdateError
+from usbupdate.errors import UsbupdateError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,14 +139,12 @@ class Installer:
 
 
 def _install(placing: Placing, tally: _Tally, workers: int) -> None:
-    # The packager can err, or deceive those who approved an image: the chunks must add up to the image that was signed.
-    whole = hashlib.sha256()
     rest: list[IndexedChunk] = []
 
     # 2. What the slot lacks; and meanwhile, what it kept of that.
     for step in in_order(placing.steps(workers, rest), workers):
         if isinstance(step, ReadBack):
-            whole.update(step.contents)
+            placing.take(step)
             tally.read_back(step.chunk)
             continue
         placing.note(step.look)
@@ -162,12 +158,10 @@ def _install(placing: Placing, tally: _Tally, workers: int) -> None:
 
     # 3. The rest of what it kept, as the device has it and not as memory remembers.
     placing.image.sync()
-    for back in in_order((partial(placing.read_back, chunk) for chunk in rest), workers):
-        whole.update(back.contents)
+    for back in in_order((placing.reading_back(chunk) for chunk in rest), workers):
+        placing.take(back)
         tally.read_back(back.chunk)
-    if whole.hexdigest() != placing.artifact.image.sha256:
-        placing.require_kept()
-        raise ImageDiffersError(slot_class=placing.artifact.slot_class)
+    placing.require_whole()
 
 
 class _Tally:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core.chunks import zeros
 from usbupdate.device.likeness import Likeness
 from usbupdate.device.pipeline import unfinished_max
-from usbupdate.errors import ReadBackError, SlotReadError
+from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +32,12 @@ _SEGMENT: Final = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Whether the slot was read for a chunk, and whether it held it."""
+    """Whether the slot was read for a chunk, and whether it held it; `contents` are what was read, if that is the chunk."""
 
     chunk: IndexedChunk
     looked: bool
     held: bool
+    contents: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """What the slot's device holds of a chunk, not compared with anything."""
+    """What the slot's device holds of a chunk, not compared with anything; None where that is known and hashed already."""
 
     chunk: IndexedChunk
-    contents: bytes
+    contents: bytes | None
 
 
 class Placing:
@@ -69,26 +70,30 @@ class Placing:
         self.supply = supply
         self.image = image
         self._likeness = Likeness(supply.index)
+        # The packager can err, or deceive those who approved an image: the chunks must add up to the image that was signed.
+        self._whole = hashlib.sha256()
+        self._hashed = 0
 
     def note(self, look: Looked) -> None:
         """Take down what was seen; to be called for each chunk in order, by one thread."""
         if look.looked:
             self._likeness.note(look.chunk, held=look.held)
+        if look.contents is not None and look.chunk.number == self._hashed:
+            # Nothing is written there any more: this was its reading back.
+            self._hash(look.contents)
 
     # --- Before anything is written ---------------------------------------------------------------------------------------
 
     def proofs(self) -> Iterator[Callable[[], Looked]]:
         """Yield what proves the stored bytes of each chunk that the slot lacks; tasks for `in_order`."""
         for chunk in self.supply.index:
-            # Deltas are small, and a chunk of zeros needs no stick: neither is worth a look now.
-            is_looked_for = not chunk.is_zero and not self.supply.has_base and self._likeness.should_look(chunk)
-            yield partial(self._proven, chunk, look=is_looked_for)
+            yield partial(self._proven, chunk, look=self._likeness.should_look(chunk))
 
     def _proven(self, chunk: IndexedChunk, *, look: bool) -> Looked:
-        held = look and self._is_held(chunk)
-        if not held:
+        held = self._found(chunk) if look else None
+        if held is None:
             self.supply.prove(chunk)
-        return Looked(chunk, look, held)
+        return Looked(chunk, look, held is not None, held)
 
     # --- Writing ----------------------------------------------------------------------------------------------------------
 
@@ -106,7 +111,7 @@ class Placing:
         for chunk in self.supply.index:
             yield self.placement(chunk)
             if durable:
-                yield partial(self.read_back, durable.popleft())
+                yield self.reading_back(durable.popleft())
             being_written.append(chunk)
             if len(being_written) == segment:
                 # Tasks that lie a segment back are finished; those of this one need not be.
@@ -120,17 +125,45 @@ class Placing:
         return partial(self._place, chunk, look=self._likeness.should_look(chunk), held=self._likeness.is_held(chunk))
 
     def _place(self, chunk: IndexedChunk, *, look: bool, held: bool) -> Placed:
-        if held or (look and self._is_held(chunk)):
+        if held:
             return Placed(Looked(chunk, look, held=True), None)
+        if look and (found := self._found(chunk)) is not None:
+            return Placed(Looked(chunk, look, held=True, contents=found), None)
         supplied = self.supply.chunk(chunk)
         self.image.write_at(self._start(chunk), supplied.contents)
         return Placed(Looked(chunk, look, held=False), supplied)
 
     # --- What it holds ----------------------------------------------------------------------------------------------------
 
-    def read_back(self, chunk: IndexedChunk) -> ReadBack:
-        """Return what the slot's device holds of a chunk."""
+    def reading_back(self, chunk: IndexedChunk) -> Callable[[], ReadBack]:
+        """Return what reads back one chunk, unless it was looked at, and nothing was written there since."""
+        if chunk.number < self._hashed or (chunk.is_zero and self._likeness.is_held(chunk)):
+            return partial(ReadBack, chunk, None)
+        return partial(self._read_back, chunk)
+
+    def _read_back(self, chunk: IndexedChunk) -> ReadBack:
         return ReadBack(chunk, self._held(chunk))
+
+    def take(self, back: ReadBack) -> None:
+        """Take down what was read back; to be called for each chunk in order, by one thread."""
+        if back.chunk.number == self._hashed:
+            self._hash(zeros(back.chunk.size)[0] if back.contents is None else back.contents)
+
+    def _hash(self, contents: bytes) -> None:
+        self._whole.update(contents)
+        self._hashed += 1
+
+    def require_whole(self) -> None:
+        """Return only if what was read back is the image that was signed.
+
+        Raises:
+            ReadBackError: the slot did not keep what was written.
+            SlotReadError: it gave other bytes at two readings.
+            ImageDiffersError: it kept all chunks, and they are those of another image.
+        """
+        if self._whole.hexdigest() != self.artifact.image.sha256:
+            self.require_kept()
+            raise ImageDiffersError(slot_class=self.artifact.slot_class)
 
     def require_kept(self) -> None:
         """Return only if every chunk is as it was written, and if that is not what the image is.
@@ -150,14 +183,18 @@ class Placing:
         if whole.hexdigest() == self.artifact.image.sha256:
             raise SlotReadError(slot_class=self.artifact.slot_class, problem="it gave other bytes at two readings")
 
-    def _is_held(self, chunk: IndexedChunk) -> bool:
+    def _found(self, chunk: IndexedChunk) -> bytes | None:
+        """Return what the slot holds in the place of a chunk, if it is the chunk."""
         try:
             held = self._held(chunk)
         except SlotReadError:
             # Writing a sector that has become unreadable often mends it; reading back has the last word.
-            return False
-        # Comparing costs a tenth of hashing.
-        return held == zeros(chunk.size)[0] if chunk.is_zero else hashlib.sha256(held).digest() == chunk.digest
+            return None
+        if chunk.is_zero:
+            # Comparing costs a tenth of hashing; and of zeros one copy is enough.
+            known, _ = zeros(chunk.size)
+            return known if held == known else None
+        return held if hashlib.sha256(held).digest() == chunk.digest else None
 
     def _held(self, chunk: IndexedChunk) -> bytes:
         return self.image.read_at(self._start(chunk), chunk.size)
