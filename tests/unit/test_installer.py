@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import tracemalloc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +14,7 @@ from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
 from usbupdate.device.installer import Installer
 from usbupdate.device.supply import open_supplies
-from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError
+from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError, SlotWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,6 +169,40 @@ def test_a_sector_that_cannot_be_read_is_written_anew(stick: DirectoryMedium, tm
     traffic = Installer(PAYLOAD.manifest, stick, {ROOTFS: Weak(slot.open(), Told())}).install(Told())
 
     assert (traffic.equal, traffic.full) == (6, 1)
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, problem: int) -> None:
+    """Let every direct write end with an error."""
+    pwrite = os.pwrite
+
+    def refuse(descriptor: int, contents: bytes, offset: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(problem, os.strerror(problem))
+        return pwrite(descriptor, contents, offset)
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+
+
+def test_a_device_that_opens_for_direct_writes_and_takes_none_is_written_in_the_ordinary_way(
+    stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, errno.EINVAL)
+    slot = a_slot(tmp_path)
+
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
+
+    assert slot.contents == IMAGE
+
+
+def test_a_direct_write_that_fails_ends_the_installation(
+    stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing(monkeypatch, errno.EIO)
+    slot = a_slot(tmp_path)
+
+    with pytest.raises(SlotWriteError):
+        Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
+    slot.require_only_proven_bytes(IMAGE)
 
 
 @pytest.mark.parametrize(

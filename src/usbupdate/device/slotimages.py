@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import threading
@@ -72,8 +73,14 @@ class OpenImage:
             buffer[: len(contents)] = contents
             rest = memoryview(buffer)[: len(contents)]
         while rest:
-            with self._writing():
+            try:
                 written = os.pwrite(descriptor, rest, offset)
+            except OSError as error:
+                if error.errno == errno.EINVAL and descriptor != self._descriptor:
+                    # It was opened so, and takes nothing so; what is written in the ordinary way is durable after the sync.
+                    descriptor = self._descriptor
+                    continue
+                raise self._write_error(error) from error
             if not written:
                 raise SlotWriteError(slot_class=self._class, problem=f"it took nothing more at byte {offset}")
             offset += written
@@ -122,7 +129,10 @@ class OpenImage:
         try:
             yield
         except OSError as error:
-            raise SlotWriteError(slot_class=self._class, problem=error.strerror or type(error).__name__) from error
+            raise self._write_error(error) from error
+
+    def _write_error(self, error: OSError) -> SlotWriteError:
+        return SlotWriteError(slot_class=self._class, problem=error.strerror or type(error).__name__)
 
 
 def _direct_twin(descriptor: int) -> int | None:
