@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usbupdate.core.words import DeviceId
-from usbupdate.errors import ConfiguredRootError, UnusableFileError, UnusableValueError, UsbupdateError
+from usbupdate.errors import ConfigurationError, ConfiguredRootError, UnusableFileError, UnusableValueError, UsbupdateError
 from usbupdate.simulate.setup import ROOTFS, Plan, create
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.field import Field
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,10 @@ def test_an_error_leaves_nothing_behind(
     with pytest.raises(error):
         create(tmp_path / "dev", plan)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_slot_outside_the_devices_folder_is_refused(field: Field, tmp_path: Path) -> None:
+    rig = field.rig
+    rig.configure("slots/b.img", f"{tmp_path}/elsewhere.img")
+    with pytest.raises(ConfigurationError, match=r"slots\.b\.rootfs: .*elsewhere\.img is not in the folder"):
+        rig.bench.insert(field.good)

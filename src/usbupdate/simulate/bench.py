@@ -24,7 +24,7 @@ from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.statestore import StateStore
 from usbupdate.device.status import measured_status
 from usbupdate.device.trial import TrialJudge
-from usbupdate.errors import BootLoaderError, NotReadyError, UnusableFileError, UsbupdateError
+from usbupdate.errors import BootLoaderError, ConfigurationError, NotReadyError, UnusableFileError, UsbupdateError
 from usbupdate.simulate import hardware
 from usbupdate.simulate.hardware import Hardware, HardwareClock, HardwareRebooter
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from usbupdate.core.strictjson import Json
+    from usbupdate.core.words import Slot, SlotClass
     from usbupdate.device.installer import Advance
     from usbupdate.device.ports import Judge
 
@@ -129,7 +130,7 @@ class Bench:
         with suppress(BootLoaderError):
             boots = simulated.status(self.folder / BOOT_LOADER_FILE)
         folder = self.folder.absolute()
-        return measured_status(self.configuration(), here.booted, boots, lambda path: str(path.relative_to(folder)))
+        return measured_status(self.configuration(), here.booted, boots, lambda path: str(path).removeprefix(f"{folder}/"))
 
     def configuration(self) -> Configuration:
         """Return the device's configuration, an ordinary one."""
@@ -193,14 +194,20 @@ class _UnhealthyJudge:
 
 
 def file_slots(configuration: Configuration, folder: Path) -> FileSlots:
-    """Return the slots of a simulated device."""
-    return FileSlots(
-        folder,
-        {
-            slot: {name: str(path.relative_to(folder.absolute())) for name, path in configured.devices.items()}
-            for slot, configured in configuration.slots.items()
-        },
-    )
+    """Return the slots of a simulated device.
+
+    Raises:
+        ConfigurationError: one of them is no file in the device's folder.
+    """
+    slots: dict[Slot, dict[SlotClass, str]] = {}
+    for slot, configured in configuration.slots.items():
+        slots[slot] = {}
+        for name, path in configured.devices.items():
+            if not path.is_relative_to(folder.absolute()):
+                problem = f"{path} is not in the folder of the simulated device"
+                raise ConfigurationError(path=str(configuration.path), key=f"slots.{slot}.{name}", problem=problem)
+            slots[slot][name] = str(path.relative_to(folder.absolute()))
+    return FileSlots(folder, slots)
 
 
 def _is_there(stick: Path) -> bool:
