@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from installs import copiers, product, rauc
+from installs import copiers, product, rauc, swupdate
 
 CONTENDERS: Final = (
     *product.CONTENDERS,
     *copiers.CONTENDERS,
     *rauc.CONTENDERS,
+    *swupdate.CONTENDERS,
 )
