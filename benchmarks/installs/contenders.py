@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from installs import copiers, product, rauc, swupdate
+from installs import copiers, mender, product, rauc, swupdate
 
 CONTENDERS: Final = (
     *product.CONTENDERS,
     *copiers.CONTENDERS,
     *rauc.CONTENDERS,
     *swupdate.CONTENDERS,
+    *mender.CONTENDERS,
 )
