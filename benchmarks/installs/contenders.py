@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from installs import copiers, mender, product, rauc, swupdate
+from installs import casync, copiers, mender, product, rauc, swupdate
 
 CONTENDERS: Final = (
     *product.CONTENDERS,
@@ -12,4 +12,5 @@ CONTENDERS: Final = (
     *rauc.CONTENDERS,
     *swupdate.CONTENDERS,
     *mender.CONTENDERS,
+    *casync.CONTENDERS,
 )

@@ -7,14 +7,14 @@ from typing import Final
 
 from installs.programs import run
 
-_PEERS: Final = ("bmap-tools", "mender-artifact", "mender-client", "rauc", "swupdate", "xdelta3", "zstd")
+_PEERS: Final = ("bmap-tools", "casync", "mender-artifact", "mender-client", "rauc", "swupdate", "xdelta3", "zstd")
 _PACKAGES: Final = (
     *_PEERS,
     *("cpio", "dbus", "fuse3", "mmdebstrap", "openssl", "qemu-system-common", "qemu-utils", "rauc-service", "rsync"),
     *("squashfs-tools", "time"),
 )
 _PROGRAMS: Final = (
-    *("bmaptool", "mender-artifact", "mender", "rauc", "swupdate", "xdelta3", "zstd"),
+    *("bmaptool", "casync", "mender-artifact", "mender", "rauc", "swupdate", "xdelta3", "zstd"),
     *("cpio", "dbus-run-session", "mmdebstrap", "openssl", "qemu-storage-daemon", "rsync", "mksquashfs", "/usr/bin/time"),
 )
 
