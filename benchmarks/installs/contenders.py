@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from installs import casync, copiers, mender, product, rauc, swupdate
+from installs import casync, copiers, insertion, mender, product, rauc, swupdate
 
 CONTENDERS: Final = (
     *product.CONTENDERS,
+    *insertion.CONTENDERS,
     *copiers.CONTENDERS,
     *rauc.CONTENDERS,
     *swupdate.CONTENDERS,
