@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 HERE: Final = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "images")]
 
-from installs import page, peers  # noqa: E402 - found by the line above
+from installs import memory, page, peers  # noqa: E402 - found by the line above
 from installs.contender import Task  # noqa: E402
 from installs.contenders import CONTENDERS  # noqa: E402
 from installs.images import SMALL, USUAL, images  # noqa: E402
@@ -50,7 +50,10 @@ def main() -> None:
     made = images(SMALL if given.small else USUAL)
     tasks = {"rebuilt": Task(made.rebuilt, made.old), "in place": Task(made.in_place, made.old)}
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        _measure_installations(tasks, given, Path(folder))
+        if given.memory:
+            _measure_memory(tasks["rebuilt"], Path(folder))
+        else:
+            _measure_installations(tasks, given, Path(folder))
 
 
 def _arguments() -> argparse.Namespace:
@@ -61,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME", help=f"of: {'; '.join(names)}")
     parser.add_argument("--small", action="store_true", help="a small system, to try the benchmark itself")
     parser.add_argument("--into", type=Path, help="folder for page and picture; docs/ if everything was measured")
+    parser.add_argument("--memory", action="store_true", help="only how much memory an insertion with a large image takes")
     given = parser.parse_args()
     if given.into is None and not given.small and len(given.only) == len(names) and len(given.settings) == len(SETTINGS):
         given.into = DOCS
@@ -89,6 +93,19 @@ def _turns(contenders: Sequence[Contender]) -> Iterator[tuple[str, Contender]]:
         yield "rebuilt", each
         if each.known_base:
             yield "in place", each
+
+
+def _measure_memory(task: Task, scratch: Path) -> None:
+    exceeded = False
+    for name, took in memory.insertions(task, scratch):
+        exceeded |= took.memory_bytes >= memory.LIMIT
+        print(
+            f"{memory.SIZE >> 30} GiB, {name}: {took.memory_bytes / (1 << 20):.1f} MiB of memory, {took.seconds:.1f} s",
+            flush=True,
+        )
+    print(f"limit: {memory.LIMIT >> 20} MiB: {'BROKEN' if exceeded else 'held'}")
+    if exceeded:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ clock has stopped. Slow sticks and slots are made by QEMU's storage daemon, whic
 written, and read back from the slot's device. No peer reads back, so there is a row without it for comparison only: a device always reads back. "Whole insertion" is what a technician waits for: `usbupdate device insert` from its
 start, with the stick's metadata verified, the release installed and read back, the boot loader told, and the signed receipts on the stick.
 
-The peers are Debian's packages: {versions}. bmaptool leaves blocks as they are that the file system of the image does not use; everybody else writes them.
+The peers are Debian's packages: {versions}. What differs among them besides time:
+
+- SWUpdate, Mender and bmaptool know only when all is written, or a range of it, whether it was right; RAUC proves the bundle as a whole before, casync each chunk. RAUC, SWUpdate and Mender check a signature; bmaptool, casync and xdelta3 check none.
+- bmaptool leaves blocks as they are that the file system of the image does not use; everybody else writes them.
+- `swupdate -i` looks once a second whether it is done, so its time is a little more than a whole number of seconds.
+- Mender compresses with gzip, since its artifacts know no zstd. It writes to a block device only, here a loop device upon the slot, and makes each MiB durable. Its delta updates are a commercial addition, so it has a whole image only.
+- casync has its own chunks and compression as it comes, in a store of small files; it reads the whole running slot as its seed.
+- RAUC's service is running already when the clock starts; every other program is started with it.
 
 ![Seconds for one installation](performance.svg)
 """
