@@ -14,8 +14,8 @@ def _stick(folder: Path, task: Task) -> None:
 
 
 def _command(at: Run) -> list[str]:
-    # As RAUC calls it: what the slot holds is not worth a look.
-    options = ("--seed-output=no", f"--seed={at.running}", f"--store={at.stick / 'store.castr'}")
+    # What the slot holds is not worth a look, as where RAUC calls it; and a block device has no holes that a file could have.
+    options = ("--seed-output=no", "--punch-holes=no", f"--seed={at.running}", f"--store={at.stick / 'store.castr'}")
     return ["casync", "extract", *options, str(at.stick / "image.caibx"), str(at.slot)]
 
 
