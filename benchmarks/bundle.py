@@ -18,7 +18,10 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "images")]
 
 from installs import rauc  # noqa: E402 - found by the line above
-from installs.images import images, mounted, run  # noqa: E402
+from installs.images import images  # noqa: E402
+from installs.mounts import mounted  # noqa: E402
+from installs.office import Office  # noqa: E402
+from installs.programs import end_orderly_when_told, run  # noqa: E402
 
 from refdevice.cache import cache_folder  # noqa: E402
 
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 RAUC_LEVELS: Final = (9, 12, 15)
 CHANGED_FILES: Final = 40
-_USBUPDATE: Final = (sys.executable, "-m", "usbupdate")
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -59,12 +61,10 @@ class Bundles:
     def ours(self, image: Path, frames: Path, *more: str | Path) -> tuple[float, int]:
         """Return seconds and bytes of `bundle create`."""
         self._made += 1
-        office = self._folder / f"office-{self._made}"
-        run(*_USBUPDATE, "repo", "init", office)
-        order = ("--name", "bench", "--version", "2", "--sequence", "2", "--compatible", "bench,bench", "--cache", frames)
-        took = seconds(lambda: run(*_USBUPDATE, "bundle", "create", image, "--repo", office, *order, *more))
-        size = sum(file.stat().st_size for file in (office / "payload").rglob("*") if file.is_file())
-        run("rm", "-rf", office)
+        office = Office(self._folder / f"office-{self._made}")
+        took = seconds(lambda: office.release(image, "--cache", frames, *more))
+        size = sum(file.stat().st_size for file in (office.folder / "payload").rglob("*") if file.is_file())
+        office.close()
         return took, size
 
     def theirs(self, image: Path, level: int) -> tuple[float, int]:
@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
+    end_orderly_when_told()
     made = images()
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         folder = Path(name)

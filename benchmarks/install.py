@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -18,22 +17,22 @@ from typing import TYPE_CHECKING, Final
 HERE: Final = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "images")]
 
-from installs import page  # noqa: E402 - found by the line above
+from installs import memory, page, peers  # noqa: E402 - found by the line above
+from installs.contender import Task  # noqa: E402
 from installs.contenders import CONTENDERS  # noqa: E402
-from installs.images import images, run  # noqa: E402
-from installs.measure import Setting, Task, install, stick_image  # noqa: E402
-from installs.sizes import Sizes, sizes, zstd_patch  # noqa: E402
+from installs.images import SMALL, USUAL, images  # noqa: E402
+from installs.measure import Setting, install  # noqa: E402
+from installs.programs import end_orderly_when_told  # noqa: E402
+from installs.sizes import measured_sizes  # noqa: E402
 
-from refdevice.cache import cache_folder, cached, digest_of  # noqa: E402
+from refdevice.cache import cache_folder  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from installs.contenders import Contender
-    from installs.measure import Measured
+    from installs.contender import Contender
 
-PACKAGES: Final = ("bmap-tools", "rauc", "rauc-service", "xdelta3", "zstd", "squashfs-tools", "dbus", "rsync", "fuse3")
-PROGRAMS: Final = ("bmaptool", "rauc", "xdelta3", "zstd", "mksquashfs", "dbus-run-session", "rsync", "qemu-storage-daemon")
+DOCS: Final = HERE.parent / "docs"
 SETTINGS: Final = (
     Setting("as fast as the disk"),
     Setting("stick 30 MB/s", stick=30_000_000),
@@ -42,35 +41,53 @@ SETTINGS: Final = (
 
 
 def main() -> None:
-    """Prepare, measure in turns, and write the page."""
+    """Prepare, and measure what was asked for."""
+    given = _arguments()
+    if os.geteuid() != 0:
+        sys.exit("The benchmark mounts images and drops caches: run it as root.")
+    end_orderly_when_told()
+    peers.require()
+    made = images(SMALL if given.small else USUAL)
+    tasks = {"rebuilt": Task(made.rebuilt, made.old), "in place": Task(made.in_place, made.old)}
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        if given.memory:
+            _measure_memory(tasks["rebuilt"], Path(folder))
+        else:
+            _measure_installations(tasks, given, Path(folder))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--settings", nargs="*", type=int, default=range(len(SETTINGS)), help="by their places")
-    parser.add_argument("--only", nargs="*", default=[], help="names of contenders")
+    names = [each.name for each in CONTENDERS]
+    parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME", help=f"of: {'; '.join(names)}")
+    parser.add_argument("--small", action="store_true", help="a small system, to try the benchmark itself")
+    parser.add_argument("--into", type=Path, help="folder for page and picture; docs/ if everything was measured")
+    parser.add_argument("--memory", action="store_true", help="only how much memory an insertion with a large image takes")
     given = parser.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("The benchmark mounts images and drops caches: run it as root.")
-    if not all(shutil.which(program) for program in PROGRAMS):
-        run("apt-get", "install", "-y", "-q", *PACKAGES, "qemu-utils", "qemu-system-common", DEBIAN_FRONTEND="noninteractive")
-
-    made = images()
-    tasks = {"rebuilt": Task(made.rebuilt, made.old), "in place": Task(made.in_place, made.old)}
-    chosen = [each for each in CONTENDERS if not given.only or each.name in given.only]
-    results: dict[tuple[str, str], dict[Contender, list[Measured]]] = {}
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        for setting in (SETTINGS[place] for place in given.settings):
-            for _ in range(given.rounds):
-                for kind, each in _turns(chosen):
-                    one = install(each, _stick(each.stick, kind, tasks[kind]), tasks[kind], setting, Path(folder))
-                    print(f"{setting.name}; {kind}; {each.name}: {one}", flush=True)
-                    group = results.setdefault((setting.name, kind if each.known_base else page.FULL), {})
-                    group.setdefault(each, []).append(one)
-    if not given.only:
-        told = {kind: _sizes(kind, task) for kind, task in tasks.items()}
-        page.write(results, told, datetime.now(UTC).date().isoformat(), given.rounds)
+    if given.into is None and not given.small and len(given.only) == len(names) and len(given.settings) == len(SETTINGS):
+        given.into = DOCS
+    return given
 
 
-def _turns(contenders: list[Contender]) -> Iterator[tuple[str, Contender]]:
+def _measure_installations(tasks: dict[str, Task], given: argparse.Namespace, scratch: Path) -> None:
+    chosen = [each for each in CONTENDERS if each.name in given.only]
+    results = page.Results()
+    for setting in (SETTINGS[place] for place in given.settings):
+        for _ in range(given.rounds):
+            for form, each in _turns(chosen):
+                one = install(each, tasks[form], setting, scratch)
+                print(f"{setting.name}; {form}; {each.name}: {one}", flush=True)
+                results.add(setting.name, form, each, one)
+    print(results.tables())
+    if given.into is not None:
+        sizes = {form: measured_sizes(task) for form, task in tasks.items()}
+        today = datetime.now(UTC).date().isoformat()
+        page.write(given.into, results, sizes, page.Circumstances(today, given.rounds, tasks["rebuilt"], peers.versions()))
+
+
+def _turns(contenders: Sequence[Contender]) -> Iterator[tuple[str, Contender]]:
     """Yield who is next, with which form of the release; a whole image is the same work for both."""
     for each in contenders:
         yield "rebuilt", each
@@ -78,17 +95,17 @@ def _turns(contenders: list[Contender]) -> Iterator[tuple[str, Contender]]:
             yield "in place", each
 
 
-def _stick(name: str, kind: str, task: Task) -> Path:
-    (contender, *_) = (each for each in CONTENDERS if each.stick == name)
-    recipes = (HERE / "installs" / f"{module}.py" for module in ("images", "contenders", "rauc"))
-    key = digest_of(*recipes, HERE.parent / "src/usbupdate/packager")
-    return cached(f"bench-stick-{name}-{kind.replace(' ', '-')}.img", key, lambda target: stick_image(contender, task, target))
-
-
-def _sizes(kind: str, task: Task) -> Sizes:
-    key = digest_of(HERE / "installs/images.py")
-    patch = cached(f"bench-patch-{kind.replace(' ', '-')}.zst", key, lambda target: zstd_patch(task, target))
-    return sizes(_stick("delta", kind, task), _stick("xdelta", kind, task), patch)
+def _measure_memory(task: Task, scratch: Path) -> None:
+    exceeded = False
+    for name, took in memory.insertions(task, scratch):
+        exceeded |= took.memory_bytes >= memory.LIMIT
+        print(
+            f"{memory.SIZE >> 30} GiB, {name}: {took.memory_bytes / (1 << 20):.1f} MiB of memory, {took.seconds:.1f} s",
+            flush=True,
+        )
+    print(f"limit: {memory.LIMIT >> 20} MiB: {'BROKEN' if exceeded else 'held'}")
+    if exceeded:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

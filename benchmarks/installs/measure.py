@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from installs.contenders import Run
-from installs.images import mounted, run
-from installs.rauc import SECONDS_MARK
+from installs.contender import Run, Seen
+from installs.mounts import looped, mounted
+from installs.programs import run
+from installs.slot import holds, lay_down
 from installs.throttle import throttled
+from installs.timing import timed
+from refdevice.cache import cached
 
 if TYPE_CHECKING:
-    from installs.contenders import Contender
+    from installs.contender import Contender, Stick, Task
 
 _SECTOR: Final = 512
-_PIECE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,81 +41,58 @@ class Measured:
     stick_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What has to be installed: the image that the slot shall hold, and the one that the device runs."""
-
-    new: Path
-    old: Path
-
-
-def install(contender: Contender, stick: Path, task: Task, setting: Setting, scratch: Path) -> Measured:
-    """Let a contender install once, into a slot that is empty, and hold that the slot has the image then.
+def install(contender: Contender, task: Task, setting: Setting, scratch: Path) -> Measured:
+    """Let a contender install once, into a slot that holds nothing of the image, and hold that the slot has it then.
 
     Args:
         contender: who installs.
-        stick: an image file of what `contender.prepare` wrote for `task`.
         task: what it has to install.
         setting: how fast stick and slot are.
-        scratch: a folder that this installation has for itself.
+        scratch: a folder for this and the installations that follow, all of tasks with the same old image.
     """
+    stick = stick_image(contender.stick, task)
     slot = scratch / "slot"
-    _empty(slot, task.new.stat().st_size)
+    lay_down(slot, task.new.stat().st_size)
     running = scratch / "running"
     if not running.exists():
         run("cp", "--sparse=never", task.old, running)
     with ExitStack() as stack:
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)))
         shown = stack.enter_context(throttled(slot, setting.slot)) if setting.slot else slot
+        if contender.slot is Seen.BLOCK_DEVICE:
+            shown = stack.enter_context(looped(shown))
+        if contender.writes_stick:
+            run("cp", stick, own / "stick.img")
+            stick = own / "stick.img"
         beneath = stack.enter_context(throttled(stick, setting.stick)) if setting.stick else stick
-        mount = stack.enter_context(mounted(beneath, "ro"))
+        mount = stack.enter_context(mounted(beneath, "rw" if contender.writes_stick else "ro"))
         command = contender.command(Run(mount, shown, running, own))
         loop = _loop_of(mount)
         run("sync")
         Path("/proc/sys/vm/drop_caches").write_text("3\n", "ascii")
         before = _read_bytes(loop)
-        seconds, memory = _timed(command, shown)
+        took = timed(command, shown)
         read = _read_bytes(loop) - before
-    _require_installed(contender, slot, task.new)
-    return Measured(seconds, memory, read)
+    if not holds(slot, task.new, unused_left=contender.leaves_unused):
+        raise RuntimeError(f"{contender.name} did not install the image")
+    return Measured(took.seconds, took.memory_bytes, read)
 
 
-def _timed(command: list[str], slot: Path) -> tuple[float, int]:
-    with tempfile.TemporaryFile() as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, env={**os.environ, **_KEEPING})  # noqa: S603 - the contenders' own
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        descriptor = os.open(slot, os.O_RDONLY)
-        os.fsync(descriptor)
-        seconds = time.perf_counter() - start
-        os.close(descriptor)
-        output.seek(0)
-        said = output.read().decode()
-    if process.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}: {said}")
-    own = [line for line in said.splitlines() if line.startswith(SECONDS_MARK)]
-    return (float(own[-1].removeprefix(SECONDS_MARK)) if own else seconds), used.ru_maxrss << 10
+def stick_image(stick: Stick, task: Task) -> Path:
+    """Return a stick that was filled for a task, as an image file."""
+    return cached(f"bench-stick-{stick.name}.img", stick.key(task), lambda target: _filled(stick, task, target))
 
 
-_KEEPING: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "33554432"}
-"""As in systemd/usbupdate@.service; for everybody."""
-
-
-def _empty(slot: Path, size: int) -> None:
-    """Make a slot of zeros that has its place on the disk, as a partition has."""
-    with slot.open("r+b" if slot.exists() else "wb") as file:
-        for _ in range(size // _PIECE):
-            file.write(bytes(_PIECE))
-        os.fsync(file.fileno())
-
-
-def _require_installed(contender: Contender, slot: Path, new: Path) -> None:
-    """Hold that the slot has the image; where a contender leaves out what a file system does not use, both are zeros."""
-    with slot.open("rb") as held, new.open("rb") as wanted:
-        while piece := wanted.read(_PIECE):
-            if held.read(_PIECE) != piece:
-                raise RuntimeError(f"{contender.name} did not install the image")
+def _filled(stick: Stick, task: Task, target: Path) -> None:
+    folder = target.with_name("stick")
+    folder.mkdir()
+    stick.prepare(folder, task)
+    # Blocks and inodes, for a store of chunks is many small files.
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    size = sum(-(-file.stat().st_size // 4096) * 4096 for file in files)
+    inodes, blocks = 2 * len(files) + 1024, f"{(size >> 20) * 17 // 16 + 64}M"
+    run("mke2fs", "-q", "-t", "ext4", "-N", str(inodes), "-d", folder, target, blocks)
+    run("rm", "-rf", folder)
 
 
 def _loop_of(mount: Path) -> str:
@@ -125,13 +102,3 @@ def _loop_of(mount: Path) -> str:
 
 def _read_bytes(loop: str) -> int:
     return int(Path(f"/sys/block/{loop}/stat").read_text("ascii").split()[2]) * _SECTOR
-
-
-def stick_image(contender: Contender, task: Task, target: Path) -> None:
-    """Write the stick of a contender as an image file."""
-    folder = target.with_name(f"{target.name}.folder")
-    folder.mkdir()
-    contender.prepare(folder, task.new, task.old)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    run("mke2fs", "-q", "-t", "ext4", "-d", folder, target, f"{(size >> 20) * 17 // 16 + 64}M")
-    run("rm", "-rf", folder)

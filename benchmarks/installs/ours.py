@@ -6,7 +6,6 @@ Run: python ours.py STICK SLOT [--running FILE] [--no-read-back]
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -15,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from usbupdate.core import manifest as manifests
 from usbupdate.core.words import SlotClass
-from usbupdate.device import installer, placing
 from usbupdate.device.installer import Installer
-from usbupdate.device.pipeline import WORKERS
+from usbupdate.device.pipeline import WORKERS, in_order
+from usbupdate.device.placing import Placing
 from usbupdate.device.slotimages import OpenImage
-from usbupdate.device.supply import Base
+from usbupdate.device.supply import Base, open_supplies
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
 
-    from usbupdate.core.index import IndexedChunk
+    from usbupdate.core.manifest import Manifest
     from usbupdate.core.receipt import Traffic
 
 ROOTFS = SlotClass("rootfs")
@@ -47,24 +46,22 @@ class Nobody:
         """Take no notice."""
 
 
-class WithoutReadingBack(placing.Placing):
-    """Leaves out what no peer does: reading everything back, and hashing it as one image."""
-
-    def steps(self, workers: int, rest: list[IndexedChunk]) -> Iterator[Callable[[], placing.Placed | placing.ReadBack]]:
-        """Yield what places each chunk, and nothing else."""
-        del workers, rest
-        yield from map(self.placement, self.supply.index)
+def install(manifest: Manifest, medium: DirectoryMedium, slot: OpenImage, bases: Mapping[SlotClass, Base]) -> Traffic:
+    """Install as the device does, and return what was moved."""
+    work = Installer(manifest, medium, {ROOTFS: slot}, bases, WORKERS)
+    work.verify(Nobody())
+    return work.install(Nobody())
 
 
-class _AlwaysRight:
-    """Stands for the hash of an image that nobody read back."""
-
-    def __init__(self, sha256: str) -> None:
-        self._sha256 = sha256
-
-    def hexdigest(self) -> str:
-        """Return what was signed."""
-        return self._sha256
+def write_only(manifest: Manifest, medium: DirectoryMedium, slot: OpenImage, bases: Mapping[SlotClass, Base]) -> None:
+    """Do the same without what no peer does: reading everything back, and hashing it as one image."""
+    for artifact, supply in open_supplies(manifest, medium, bases):
+        placing = Placing(artifact, supply, slot)
+        for proven in in_order(placing.proofs(), WORKERS):
+            placing.note(proven)
+        for placed in in_order(map(placing.placement, supply.index), WORKERS):
+            placing.note(placed.look)
+        slot.sync()
 
 
 def main() -> None:
@@ -83,20 +80,14 @@ def main() -> None:
         image = OpenImage(ROOTFS, os.open(given.running, os.O_RDONLY))
         (delta,) = manifest.artifacts[0].deltas
         bases[ROOTFS] = Base(delta, image)
-    if given.no_read_back:
-        installer.Placing = WithoutReadingBack  # type: ignore[misc]
-        right = _AlwaysRight(manifest.artifacts[0].image.sha256)
-        installer.hashlib = type(
-            "hashlib", (), {"sha256": staticmethod(lambda *data: hashlib.sha256(*data) if data else right)}
-        )  # type: ignore[assignment]
     slot = OpenImage(ROOTFS, os.open(given.slot, os.O_RDWR), direct=True)
     medium = DirectoryMedium(given.stick)
     with medium.kept_open():
-        work = Installer(manifest, medium, {ROOTFS: slot}, bases, WORKERS)
-        work.verify(Nobody())
-        moved = work.install(Nobody())
+        if given.no_read_back:
+            write_only(manifest, medium, slot, bases)
+        else:
+            print(json.dumps(asdict(install(manifest, medium, slot, bases))))
     slot.close()
-    print(json.dumps(asdict(moved)))
 
 
 if __name__ == "__main__":

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from pathlib import Path
+from typing import Final
 
-from installs.images import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from installs.contenders import Run
-
-SECONDS_MARK: Final = "seconds: "
-"""Begins a line in which a contender says itself how long it took: its service is there before a device sees a stick."""
+from installs.contender import LEVEL, Contender, Proof, Run, Stick, Task, shell
+from installs.programs import run
 
 _SYSTEM: Final = """\
 [system]
@@ -45,7 +40,6 @@ esac
 """
 
 _INSTALL: Final = """\
-set -eu
 export DBUS_STARTER_BUS_TYPE=session
 rauc -c {scratch}/system.conf --override-boot-slot=A service >{scratch}/service.log 2>&1 &
 service=$!
@@ -101,14 +95,26 @@ def write_stick(folder: Path, new: Path, *, level: int, adaptive: bool) -> float
     return took
 
 
-def command(at: Run) -> list[str]:
-    """Return what installs it."""
-    at.scratch.joinpath("mount").mkdir(exist_ok=True)
-    at.scratch.joinpath("data").mkdir(exist_ok=True)
+def _stick(folder: Path, task: Task, *, adaptive: bool) -> None:
+    write_stick(folder, task.new, level=LEVEL, adaptive=adaptive)
+
+
+def _command(at: Run) -> list[str]:
+    at.scratch.joinpath("mount").mkdir()
+    at.scratch.joinpath("data").mkdir()
     at.scratch.joinpath("system.conf").write_text(
         _SYSTEM.format(scratch=at.scratch, stick=at.stick, running=at.running, slot=at.slot)
     )
     backend = at.scratch / "backend"
     backend.write_text(_BACKEND)
     backend.chmod(0o755)
-    return ["dbus-run-session", "--", "sh", "-c", _INSTALL.format(scratch=at.scratch, stick=at.stick, slot=at.slot)]
+    return ["dbus-run-session", "--", *shell(_INSTALL.format(scratch=at.scratch, stick=at.stick, slot=at.slot))]
+
+
+PLAIN: Final = Stick("rauc", partial(_stick, adaptive=False), (Path(__file__),))
+ADAPTIVE: Final = Stick("rauc-adaptive", partial(_stick, adaptive=True), (Path(__file__),))
+
+CONTENDERS: Final = (
+    Contender("RAUC, plain bundle", PLAIN, _command, Proof.BEFORE),
+    Contender("RAUC, adaptive", ADAPTIVE, _command, Proof.BEFORE, known_base=True),
+)

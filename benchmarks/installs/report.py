@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from installs.contenders import Contender
+    from installs.contender import Contender
     from installs.measure import Measured
 
 _MB: Final = 1_000_000
@@ -25,8 +25,8 @@ def seconds(measured: Sequence[Measured]) -> float:
 
 
 def table(results: Mapping[Contender, Sequence[Measured]], yardstick: str) -> str:
-    """Return a table of one setting; ratios are to the contender with the name `yardstick`."""
-    unit = next(seconds(each) for contender, each in results.items() if contender.name == yardstick)
+    """Return a table of one setting; ratios are to the contender with the name `yardstick`, if it was measured."""
+    units = [seconds(each) for contender, each in results.items() if contender.name == yardstick]
     lines = [
         f"| | proves what it writes | reads back | s | of {yardstick} | MB from the stick | MiB of memory |",
         "|---|---|---|---|---|---|---|",
@@ -35,10 +35,9 @@ def table(results: Mapping[Contender, Sequence[Measured]], yardstick: str) -> st
         median = seconds(each)
         read = statistics.median(one.stick_bytes for one in each) / _MB
         memory = max(one.memory_bytes for one in each) / _MIB
-        proves, back = ("yes" if said else "no" for said in (contender.verifies, contender.reads_back))
-        lines.append(
-            f"| {contender.name} | {proves} | {back} | {median:.2f} | {median / unit:.2f} | {read:.1f} | {memory:.0f} |"
-        )
+        back = "yes" if contender.reads_back else "no"
+        ratio = f"{median / units[0]:.2f}" if units else ""
+        lines.append(f"| {contender.name} | {contender.proof} | {back} | {median:.2f} | {ratio} | {read:.1f} | {memory:.0f} |")
     return "\n".join(lines) + "\n"
 
 

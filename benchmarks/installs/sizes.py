@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from installs.images import mounted, run
+from installs import copiers, product
+from installs.measure import stick_image
+from installs.mounts import mounted
+from installs.programs import run
+from refdevice.cache import cached, digest_of
 from usbupdate.core import manifest as manifests
 
 if TYPE_CHECKING:
-    from installs.measure import Task
+    from installs.contender import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +26,20 @@ class Sizes:
     zstd_patch: int
 
 
-def sizes(delta_stick: Path, xdelta_stick: Path, patch: Path) -> Sizes:
-    """Return them; the sticks are image files of the contenders, `patch` is from `zstd_patch`."""
-    with mounted(delta_stick, "ro") as mount:
+def measured_sizes(task: Task) -> Sizes:
+    """Return them for one task; what takes minutes to make is made once."""
+    with mounted(stick_image(product.DELTA, task), "ro") as mount:
         (file,) = (mount / "usbupdate/targets").iterdir()
         (artifact,) = manifests.decode(file.read_bytes()).artifacts
         (delta,) = artifact.deltas
         ours = delta.index.size + sum(pack.size for pack in delta.packs)
-    with mounted(xdelta_stick, "ro") as mount:
+    with mounted(stick_image(copiers.XDELTA, task), "ro") as mount:
         xdelta = (mount / "image.xdelta").stat().st_size
+    key = digest_of(Path(__file__), task.new.name, task.old.name)
+    patch = cached("bench-patch.zst", key, lambda target: _write_zstd_patch(task, target))
     return Sizes(ours, xdelta, patch.stat().st_size)
 
 
-def zstd_patch(task: Task, target: Path) -> None:
+def _write_zstd_patch(task: Task, target: Path) -> None:
     """Write what zstd makes of the two images, with all of them in memory."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / "patch"
-        run("zstd", "-q", "-19", "-T0", "--long=31", f"--patch-from={task.old}", task.new, "-o", made)
-        made.rename(target)
+    run("zstd", "-q", "-19", "-T0", "--long=31", f"--patch-from={task.old}", task.new, "-o", target)

@@ -7,6 +7,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from installs.mounts import is_mounted
+from installs.programs import end, run
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -30,14 +33,18 @@ def throttled(file: Path, bytes_per_s: int) -> Iterator[Path]:
             *("--blockdev", "driver=raw,node-name=raw,file=file"),
             *("--blockdev", "driver=throttle,node-name=slow,file=raw,throttle-group=rate"),
             *("--export", f"type=fuse,id=shown,node-name=slow,mountpoint={shown},writable=on,growable=off,allow-other=off"),
-        ]
+        ],
+        # Ctrl-C is for the benchmark alone: what is mounted upon the daemon has to go before it.
+        start_new_session=True,
     )
     try:
         _await_size(shown, file.stat().st_size, process)
         yield shown
     finally:
-        process.terminate()
-        process.wait()
+        end(process)
+        # A daemon that was killed leaves its mount behind, at which nobody answers.
+        if is_mounted(shown):
+            run("umount", "--lazy", shown)
         shown.unlink()
 
 
