@@ -48,7 +48,8 @@ def main() -> None:
     end_orderly_when_told()
     peers.require()
     made = images(SMALL if given.small else USUAL)
-    tasks = {"rebuilt": Task(made.rebuilt, made.old), "in place": Task(made.in_place, made.old)}
+    forms = {"rebuilt": made.rebuilt, "in place": made.in_place, "in place, same kernel": made.same_kernel}
+    tasks = {form: Task(new, made.old) for form, new in forms.items()}
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         if given.memory:
             _measure_memory(tasks["rebuilt"], Path(folder))
@@ -76,7 +77,7 @@ def _measure_installations(tasks: dict[str, Task], given: argparse.Namespace, sc
     results = page.Results()
     for setting in (SETTINGS[place] for place in given.settings):
         for _ in range(given.rounds):
-            for form, each in _turns(chosen):
+            for form, each in _turns(chosen, tuple(tasks)):
                 one = install(each, tasks[form], setting, scratch)
                 print(f"{setting.name}; {form}; {each.name}: {one}", flush=True)
                 results.add(setting.name, form, each, one)
@@ -87,12 +88,11 @@ def _measure_installations(tasks: dict[str, Task], given: argparse.Namespace, sc
         page.write(given.into, results, sizes, page.Circumstances(today, given.rounds, tasks["rebuilt"], peers.versions()))
 
 
-def _turns(contenders: Sequence[Contender]) -> Iterator[tuple[str, Contender]]:
-    """Yield who is next, with which form of the release; a whole image is the same work for both."""
+def _turns(contenders: Sequence[Contender], forms: Sequence[str]) -> Iterator[tuple[str, Contender]]:
+    """Yield who is next, with which form of the release; a whole image is the same work for all of them."""
     for each in contenders:
-        yield "rebuilt", each
-        if each.known_base:
-            yield "in place", each
+        for form in forms if each.known_base else forms[:1]:
+            yield form, each
 
 
 def _measure_memory(task: Task, scratch: Path) -> None:

@@ -75,7 +75,6 @@ class Contender:
     Attributes:
         command: what is run; it prepares whatever a device would have from before.
         known_base: it uses what the device runs.
-        leaves_unused: it does not write what the image's file system does not use.
         writes_stick: it leaves something on the stick.
     """
 
@@ -85,7 +84,6 @@ class Contender:
     proof: Proof
     known_base: bool = False
     reads_back: bool = False
-    leaves_unused: bool = False
     writes_stick: bool = False
     slot: Seen = Seen.FILE
 

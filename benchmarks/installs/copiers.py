@@ -39,7 +39,7 @@ BMAP: Final = Stick("bmap", _bmap_stick, _RECIPE)
 XDELTA: Final = Stick("xdelta", _xdelta_stick, _RECIPE)
 
 CONTENDERS: Final = (
-    Contender("bmaptool, with checksums", BMAP, _bmaptool, Proof.AFTER, leaves_unused=True),
+    Contender("bmaptool, with checksums", BMAP, _bmaptool, Proof.AFTER),
     Contender("zstd and dd", BMAP, _dd, Proof.NONE),
     Contender("xdelta3", XDELTA, _xdelta, Proof.NONE, known_base=True),
 )

@@ -1,4 +1,7 @@
-"""Realistic images: a Debian system, and its next release with the updates of its suite, made anew and updated in place."""
+"""Realistic images: a Debian system, and next releases of it with the updates of its suite.
+
+One has all of them, a new kernel among them, made anew and updated in place; one keeps its kernel, as most releases do.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,9 @@ _MIRROR: Final = "http://deb.debian.org/debian"
 _SECURITY: Final = "http://deb.debian.org/debian-security"
 _UUID: Final = "5b6f4a1e-3c54-4f4c-9f5e-2f4f1f0a5c01"
 _EPOCH: Final = "1700000000"
+_PREFERENCES: Final = "/etc/apt/preferences.d/kernel"
+_NO_KERNEL: Final = r"Package: linux-*\nPin: release l=Debian-Security\nPin-Priority: -1\n"
+_KEEP_KERNEL: Final = f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && printf \'{_NO_KERNEL}\' >"$1{_PREFERENCES}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,12 @@ SMALL: Final = System("small", "256M", "minbase")
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Raw images of one size with ext4: what devices run, and two forms of the release that follows."""
+    """Raw images of one size with ext4: what devices run, and the release that follows in three forms."""
 
     old: Path
-    in_place: Path
     rebuilt: Path
+    in_place: Path
+    same_kernel: Path
 
 
 def images(system: System = USUAL) -> Images:
@@ -58,12 +65,14 @@ def images(system: System = USUAL) -> Images:
     old = cached(f"{name}-old.img", key, lambda target: _image(system, old_tree, target))
     rebuilt = cached(f"{name}-rebuilt.img", key, lambda target: _image(system, new_tree, target))
     in_place = cached(f"{name}-in-place.img", key, lambda target: _updated(old, new_tree, target))
-    return Images(old, in_place, rebuilt)
+    kept_tree = cached(f"{name}-kept.tar", key, lambda target: _tree(system, after, target, _KEEP_KERNEL))
+    same_kernel = cached(f"{name}-same-kernel.img", key, lambda target: _updated(old, kept_tree, target))
+    return Images(old, rebuilt, in_place, same_kernel)
 
 
-def _tree(system: System, sources: tuple[str, ...], target: Path) -> None:
-    leave = 'rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*'
-    options = ("--quiet", f"--variant={system.variant}", "--format=tar", f"--customize-hook={leave}")
+def _tree(system: System, sources: tuple[str, ...], target: Path, *hooks: str) -> None:
+    leave = f'rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/* "$1"{_PREFERENCES}'
+    options = ("--quiet", f"--variant={system.variant}", "--format=tar", *hooks, f"--customize-hook={leave}")
     packages = (f"--include={system.packages}",) if system.packages else ()
     # Mounts of its own: what it mounts in there goes with it, even if it is killed.
     run("unshare", "--mount", "mmdebstrap", *options, *packages, SUITE, target, *sources, SOURCE_DATE_EPOCH=_EPOCH)

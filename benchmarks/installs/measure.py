@@ -42,7 +42,7 @@ class Measured:
 
 
 def install(contender: Contender, task: Task, setting: Setting, scratch: Path) -> Measured:
-    """Let a contender install once, into a slot that holds nothing of the image, and hold that the slot has it then.
+    """Let a contender install once, into an erased slot, and hold that the slot has it then.
 
     Args:
         contender: who installs.
@@ -73,7 +73,7 @@ def install(contender: Contender, task: Task, setting: Setting, scratch: Path) -
         before = _read_bytes(loop)
         took = timed(command, shown)
         read = _read_bytes(loop) - before
-    if not holds(slot, task.new, unused_left=contender.leaves_unused):
+    if not holds(slot, task.new):
         raise RuntimeError(f"{contender.name} did not install the image")
     return Measured(took.seconds, took.memory_bytes, read)
 

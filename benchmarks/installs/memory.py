@@ -42,7 +42,7 @@ def insertions(task: Task, scratch: Path) -> Iterator[tuple[str, Timed]]:
             file.truncate(SIZE)
         make_device(folder / "device", running=running, stick=stick)
         yield name, timed(insert(Run(stick, slot, running, folder), folder / "device"), slot)
-        if not holds(slot, new, unused_left=False):
+        if not holds(slot, new):
             raise RuntimeError(f"The slot does not hold the image: {name}")
         shutil.rmtree(folder)
 

@@ -23,7 +23,7 @@ _HEAD: Final = """\
 # How fast it is
 
 Written by `sudo make bench` on {date}: a machine with {processors} processors, its disk without a limit of its own, medians of {rounds} rounds in which everybody takes turns. Each writes a Debian system
-({size} MiB, {used} MB of it in use) into a slot in which every byte is 0xAA before, so that nothing is there already, not even zeros. The page cache is dropped before, the slot is durable at the end, and its contents are compared with the image after the
+({size} MiB, {used} MB of it in use) into an erased slot, in which every byte is zero. The page cache is dropped before, the slot is durable at the end, and its contents are compared with the image after the
 clock has stopped. Slow sticks and slots are made by QEMU's storage daemon, which limits reading and writing together. Memory is that of the largest process, at its peak.
 
 "usbupdate" is the installation as a device does it once it trusts the manifest: everything that the slot lacks is proven before the first write ([ADR 0006](adr/0006-verified-before-the-first-write.md)), proven again when it is
@@ -33,7 +33,7 @@ start, with the stick's metadata verified, the release installed and read back, 
 The peers are Debian's packages: {versions}. What differs among them besides time:
 
 - SWUpdate, Mender and bmaptool know only when all is written, or a range of it, whether it was right; RAUC proves the bundle as a whole before, casync each chunk. RAUC, SWUpdate and Mender check a signature; bmaptool, casync and xdelta3 check none.
-- bmaptool leaves blocks as they are that the file system of the image does not use; everybody else writes them.
+- bmaptool leaves blocks as they are that the file system of the image does not use, usbupdate those in which it finds zeros; everybody else writes them. In a slot that is not erased usbupdate writes zeros and bmaptool leaves what was there.
 - `swupdate -i` looks once a second whether it is done, so its time is a little more than a whole number of seconds.
 - Mender compresses with gzip, since its artifacts know no zstd. It writes to a block device only, here a loop device upon the slot, and makes each MiB durable. Its delta updates are a commercial addition, so it has a whole image only.
 - casync has its own chunks and compression as it comes, in a store of small files; it reads the whole running slot as its seed.

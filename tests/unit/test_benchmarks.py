@@ -46,42 +46,28 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_slot_holds_nothing_of_an_image_before_not_even_its_zeros(module: Load, image: Path, tmp_path: Path) -> None:
+def test_a_slot_is_erased_before_and_has_its_place_on_the_disk(module: Load, image: Path, tmp_path: Path) -> None:
     slot = tmp_path / "slot"
-    slot.write_bytes(bytes(5 * PIECE))
+    slot.write_bytes(b"\xaa" * 5 * PIECE)
     module("slot").lay_down(slot, image.stat().st_size)
-    assert slot.read_bytes() == b"\xaa" * image.stat().st_size
+    assert slot.read_bytes() == bytes(image.stat().st_size)
+    assert slot.stat().st_blocks * 512 >= image.stat().st_size
 
 
 def test_a_slot_with_the_image_is_told_from_one_with_a_wrong_byte(module: Load, image: Path, tmp_path: Path) -> None:
     slot = tmp_path / "slot"
     slot.write_bytes(image.read_bytes())
-    assert module("slot").holds(slot, image, unused_left=False)
+    assert module("slot").holds(slot, image)
     with slot.open("r+b") as file:
         file.seek(2 * PIECE + BLOCK)
         file.write(bytes([file.read(1)[0] ^ 1]))
-    assert not module("slot").holds(slot, image, unused_left=False)
-    assert not module("slot").holds(slot, image, unused_left=True)
+    assert not module("slot").holds(slot, image)
 
 
 def test_a_slot_that_is_cut_short_is_not_the_image(module: Load, image: Path, tmp_path: Path) -> None:
     slot = tmp_path / "slot"
     slot.write_bytes(image.read_bytes()[:-BLOCK])
-    assert not module("slot").holds(slot, image, unused_left=True)
-
-
-def test_unused_blocks_may_be_left_only_where_that_is_allowed(module: Load, image: Path, tmp_path: Path) -> None:
-    slot = tmp_path / "slot"
-    contents = image.read_bytes()
-    slot.write_bytes(contents[:PIECE] + b"\xaa" * PIECE + contents[2 * PIECE :])
-    assert module("slot").holds(slot, image, unused_left=True)
-    assert not module("slot").holds(slot, image, unused_left=False)
-
-
-def test_a_block_that_is_used_may_not_be_left(module: Load, image: Path, tmp_path: Path) -> None:
-    slot = tmp_path / "slot"
-    slot.write_bytes(b"\xaa" * BLOCK + image.read_bytes()[BLOCK:])
-    assert not module("slot").holds(slot, image, unused_left=True)
+    assert not module("slot").holds(slot, image)
 
 
 # --- Contenders and their sticks ----------------------------------------------------------------------------------------------
