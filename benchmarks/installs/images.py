@@ -23,8 +23,8 @@ _SECURITY: Final = "http://deb.debian.org/debian-security"
 _UUID: Final = "5b6f4a1e-3c54-4f4c-9f5e-2f4f1f0a5c01"
 _EPOCH: Final = "1700000000"
 _PREFERENCES: Final = "/etc/apt/preferences.d/kernel"
-_NO_KERNEL: Final = r"Package: linux-*\nPin: release l=Debian-Security\nPin-Priority: -1\n"
-_KEEP_KERNEL: Final = f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && printf \'{_NO_KERNEL}\' >"$1{_PREFERENCES}"'
+_OLD_KERNEL: Final = rf"Package: linux-*\nPin: release n={SUITE}\nPin-Priority: 1001\n"
+_KEEP_KERNEL: Final = f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d" && printf \'{_OLD_KERNEL}\' >"$1{_PREFERENCES}"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ _PIECE: Final = 1 << 20
 def lay_down(slot: Path, size: int) -> None:
     """Make an erased slot that has its place on the disk, as a partition has.
 
-    Of zeros: so those who leave zeros out, or what a file system does not use, leave the same behind as those who write everything.
+    Of zeros: so those who leave out zeros, or what a file system does not use, leave the same behind as those who write all.
     """
     with slot.open("r+b" if slot.exists() else "wb") as file:
         file.truncate(size)

@@ -99,12 +99,13 @@ def test_an_empty_slot_costs_two_readings_of_the_stick_and_one_of_the_slot(
 
     install(mount, medium, slot, workers, costs)
 
-    looks = costs.calls["preadv"] + costs.calls["pread"] - COUNT - 2 * FULL
+    # One block of each chunk of zeros shows that it is something else.
+    looks = costs.calls["preadv"] + costs.calls["pread"] - COUNT - 2 * FULL - (COUNT - FULL)
     assert costs.decompressed == FULL
     assert costs.read_bytes == INDEX + 2 * STORED
     assert costs.calls["pwrite"] == COUNT
-    # Both kinds of chunks are looked at sixteen times in vain, and then rarely.
-    assert looks <= 2 * (16 + 8) + COUNT // 8
+    # The others are looked at sixteen times in vain, and then rarely.
+    assert looks <= 16 + 8 + FULL // 8
     assert sum(costs.calls.values()) <= 4 * COUNT + 3 * FULL
 
 
@@ -117,7 +118,8 @@ def test_what_was_installed_before_costs_one_reading_of_the_slot_and_nothing_els
     install(mount, medium, slot, workers, costs)
 
     assert (costs.decompressed, costs.calls["pwrite"], costs.read_bytes) == (0, 0, INDEX)
-    assert costs.calls["preadv"] == COUNT
+    # Two threads may look at the same chunk of zeros once, and the first look at such a one is a block more.
+    assert COUNT <= costs.calls["preadv"] <= COUNT + 3
     assert sum(costs.calls.values()) <= COUNT + 64
 
 
@@ -133,7 +135,7 @@ def test_an_installation_that_goes_on_reads_and_writes_what_is_missing(
     assert (costs.decompressed, costs.calls["pwrite"]) == (FULL - done, COUNT - done)
     assert costs.read_bytes < INDEX + 2 * STORED * (FULL - done + 1) // FULL
     # What it held was read when it was looked at, and what was written is read back; with some looks in vain.
-    assert costs.calls["preadv"] <= COUNT + 2 * (16 + 8) + (COUNT - done) // 8
+    assert costs.calls["preadv"] <= COUNT + 16 + 8 + (COUNT - FULL) + (COUNT - done) // 8
 
 
 @pytest.mark.parametrize("workers", [1, WORKERS])
@@ -145,7 +147,7 @@ def test_zeros_that_the_slot_holds_are_read_once(
     install(mount, medium, slot, workers, costs)
 
     assert costs.calls["pwrite"] == FULL
-    assert costs.calls["preadv"] <= COUNT + 16 + 8 + FULL // 8
+    assert costs.calls["preadv"] <= COUNT + 16 + 8 + FULL // 8 + 3
 
 
 def test_memory_is_a_few_chunks_a_thread(mount: Path, medium: DirectoryMedium, tmp_path: Path, costs: Costs) -> None:

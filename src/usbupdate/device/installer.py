@@ -88,12 +88,15 @@ class Installer:
             MediumError: the stick could not be read.
         """
         progress.began("verifying")
-        done, total = 0, self._image_bytes()
+        done = 0
+        total = sum(chunk.size for placing in self._opened() for chunk in placing.supply.index if not chunk.is_zero)
         for placing in self._opened():
-            for proven in in_order(placing.proofs(), self._workers):
-                placing.note(proven)
-                done += proven.chunk.size
-                progress.advanced(done, total)
+            with placing.looking_meanwhile(self._workers):
+                for proven in in_order(placing.proofs(), self._workers):
+                    placing.note(proven)
+                    if not proven.chunk.is_zero:
+                        done += proven.chunk.size
+                        progress.advanced(done, total)
 
     def install(self, progress: Progress) -> Traffic:
         """Make the slot hold the release, and prove that it does by reading everything back.

@@ -18,30 +18,29 @@ _UNKNOWN, _HELD, _OTHER = range(3)
 
 
 class Likeness:
-    """What was seen of one slot in comparison with one image. Chunks of zeros are judged by themselves, for they tell nothing.
+    """What was seen of one slot in comparison with one image.
 
-    Everything here depends on what was noted before, and on nothing else: whoever asks and notes in the same order gets the
-    same answers.
+    What is answered for chunks with contents depends on what was noted of such chunks before, and on nothing else: whoever asks
+    and notes in the same order gets the same answers. Zeros are always worth a look, for anything else shows at once.
     """
 
     def __init__(self, index: Index) -> None:
         self._seen = bytearray(len(index))
-        self._in_vain = {False: 0, True: 0}
-        self._passed_by = {False: 0, True: 0}
+        self._in_vain = 0
+        self._passed_by = 0
 
     def is_held(self, chunk: IndexedChunk) -> bool:
         """Tell whether the slot was seen to hold a chunk."""
         return self._seen[chunk.number] == _HELD
 
     def should_look(self, chunk: IndexedChunk) -> bool:
-        """Tell whether the slot should be read for a chunk; to be asked once for each, in their order."""
+        """Tell whether the slot should be read for a chunk; to be asked once for each with contents, in their order."""
         if self._seen[chunk.number] != _UNKNOWN:
             return False
-        kind = chunk.is_zero
-        if self._in_vain[kind] < _PATIENCE:
+        if chunk.is_zero or self._in_vain < _PATIENCE:
             return True
-        self._passed_by[kind] += 1
-        if self._passed_by[kind] % _RARELY == 0:
+        self._passed_by += 1
+        if self._passed_by % _RARELY == 0:
             return True
         self._seen[chunk.number] = _OTHER
         return False
@@ -49,4 +48,5 @@ class Likeness:
     def note(self, chunk: IndexedChunk, *, held: bool) -> None:
         """Take down what a look at the slot showed."""
         self._seen[chunk.number] = _HELD if held else _OTHER
-        self._in_vain[chunk.is_zero] = 0 if held else self._in_vain[chunk.is_zero] + 1
+        if not chunk.is_zero:
+            self._in_vain = 0 if held else self._in_vain + 1

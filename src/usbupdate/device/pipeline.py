@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +16,19 @@ WORKERS: Final = 4
 _AHEAD: Final = 2
 
 _Result = TypeVar("_Result")
+
+
+class Done(Generic[_Result]):
+    """A task whose result is known already, so that no thread has to be troubled with it."""
+
+    def __init__(self, result: _Result) -> None:
+        self._result = result
+
+    def __call__(self) -> _Result:
+        """Return it."""
+        return self._result
+
+    result = __call__
 
 
 def unfinished_max(workers: int) -> int:
@@ -38,14 +51,15 @@ def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Iterator[_
             yield task()
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="chunk") as pool:
-        running: deque[Future[_Result]] = deque()
+        running: deque[Future[_Result] | Done[_Result]] = deque()
         try:
             for task in tasks:
-                running.append(pool.submit(task))
+                running.append(task if isinstance(task, Done) else pool.submit(task))
                 if len(running) > unfinished_max(workers):
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
         finally:
             for each in running:
-                each.cancel()
+                if not isinstance(each, Done):
+                    each.cancel()

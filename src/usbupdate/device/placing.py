@@ -8,14 +8,18 @@ Source: design, section 4, "Install, per chunk"; docs/adr/0012-the-pipeline.md.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.chunks import zeros
+from usbupdate.core.delta import BLOCK
 from usbupdate.device.likeness import Likeness
-from usbupdate.device.pipeline import unfinished_max
+from usbupdate.device.pipeline import Done, unfinished_max
 from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError
 
 if TYPE_CHECKING:
@@ -70,6 +74,8 @@ class Placing:
         self.supply = supply
         self.image = image
         self._likeness = Likeness(supply.index)
+        self._expects_zeros = False
+        self._holds_all = True
         # The packager can err, or deceive those who approved an image: the chunks must add up to the image that was signed.
         self._whole = hashlib.sha256()
         self._hashed = 0
@@ -78,6 +84,7 @@ class Placing:
         """Take down what was seen; to be called for each chunk in order, by one thread."""
         if look.looked:
             self._likeness.note(look.chunk, held=look.held)
+            self._holds_all &= look.held
         if look.contents is not None and look.chunk.number == self._hashed:
             # Nothing is written there any more: this was its reading back.
             self._hash(look.contents)
@@ -85,15 +92,47 @@ class Placing:
     # --- Before anything is written ---------------------------------------------------------------------------------------
 
     def proofs(self) -> Iterator[Callable[[], Looked]]:
-        """Yield what proves the stored bytes of each chunk that the slot lacks; tasks for `in_order`."""
+        """Yield what proves the stored bytes of each chunk that the slot lacks; tasks for `in_order`.
+
+        Zeros need no stick. They are looked at in their turn while the slot holds everything, and else by `looking_meanwhile`.
+        """
         for chunk in self.supply.index:
-            yield partial(self._proven, chunk, look=self._likeness.should_look(chunk))
+            if not chunk.is_zero:
+                yield partial(self._proven, chunk, look=self._likeness.should_look(chunk))
+            elif self._likeness.is_held(chunk):
+                yield Done(Looked(chunk, looked=False, held=True, contents=zeros(chunk.size)[0]))
+            elif self._holds_all and self._likeness.should_look(chunk):
+                yield partial(self._looked, chunk)
 
     def _proven(self, chunk: IndexedChunk, *, look: bool) -> Looked:
-        held = self._found(chunk) if look else None
-        if held is None:
+        looked = self._looked(chunk) if look else Looked(chunk, looked=False, held=False)
+        if not looked.held:
             self.supply.prove(chunk)
-        return Looked(chunk, look, held is not None, held)
+        return looked
+
+    @contextmanager
+    def looking_meanwhile(self, workers: int) -> Iterator[None]:
+        """Look for zeros while the stick is read, from the end on; what is left then is looked for when it is placed."""
+        if workers == 1:
+            yield
+            return
+        is_over = threading.Event()
+
+        def look() -> None:
+            for number in reversed(range(len(self.supply.index))):
+                chunk = self.supply.index[number]
+                if is_over.is_set():
+                    return
+                if chunk.is_zero and self._likeness.should_look(chunk):
+                    self._likeness.note(chunk, held=self._looked(chunk).held)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="zeros") as pool:
+            looking = pool.submit(look)
+            try:
+                yield
+            finally:
+                is_over.set()
+        looking.result()
 
     # --- Writing ----------------------------------------------------------------------------------------------------------
 
@@ -122,23 +161,24 @@ class Placing:
 
     def placement(self, chunk: IndexedChunk) -> Callable[[], Placed]:
         """Return what places one chunk; to be asked for each in order, by one thread."""
-        return partial(self._place, chunk, look=self._likeness.should_look(chunk), held=self._likeness.is_held(chunk))
+        if self._likeness.is_held(chunk):
+            return Done(Placed(Looked(chunk, looked=False, held=True), None))
+        return partial(self._place, chunk, look=self._likeness.should_look(chunk))
 
-    def _place(self, chunk: IndexedChunk, *, look: bool, held: bool) -> Placed:
-        if held:
-            return Placed(Looked(chunk, look, held=True), None)
-        if look and (found := self._found(chunk)) is not None:
-            return Placed(Looked(chunk, look, held=True, contents=found), None)
+    def _place(self, chunk: IndexedChunk, *, look: bool) -> Placed:
+        looked = self._looked(chunk) if look else Looked(chunk, looked=False, held=False)
+        if looked.held:
+            return Placed(looked, None)
         supplied = self.supply.chunk(chunk)
         self.image.write_at(self._start(chunk), supplied.contents)
-        return Placed(Looked(chunk, look, held=False), supplied)
+        return Placed(looked, supplied)
 
     # --- What it holds ----------------------------------------------------------------------------------------------------
 
     def reading_back(self, chunk: IndexedChunk) -> Callable[[], ReadBack]:
         """Return what reads back one chunk, unless it was looked at, and nothing was written there since."""
         if chunk.number < self._hashed or (chunk.is_zero and self._likeness.is_held(chunk)):
-            return partial(ReadBack, chunk, None)
+            return Done(ReadBack(chunk, None))
         return partial(self._read_back, chunk)
 
     def _read_back(self, chunk: IndexedChunk) -> ReadBack:
@@ -183,18 +223,25 @@ class Placing:
         if whole.hexdigest() == self.artifact.image.sha256:
             raise SlotReadError(slot_class=self.artifact.slot_class, problem="it gave other bytes at two readings")
 
-    def _found(self, chunk: IndexedChunk) -> bytes | None:
-        """Return what the slot holds in the place of a chunk, if it is the chunk."""
+    def _looked(self, chunk: IndexedChunk) -> Looked:
         try:
-            held = self._held(chunk)
+            held = self._zeros(chunk) if chunk.is_zero else self._held(chunk)
         except SlotReadError:
             # Writing a sector that has become unreadable often mends it; reading back has the last word.
-            return None
-        if chunk.is_zero:
-            # Comparing costs a tenth of hashing; and of zeros one copy is enough.
-            known, _ = zeros(chunk.size)
-            return known if held == known else None
-        return held if hashlib.sha256(held).digest() == chunk.digest else None
+            return Looked(chunk, looked=True, held=False)
+        if held is None or (not chunk.is_zero and hashlib.sha256(held).digest() != chunk.digest):
+            return Looked(chunk, looked=True, held=False)
+        return Looked(chunk, looked=True, held=True, contents=held)
+
+    def _zeros(self, chunk: IndexedChunk) -> bytes | None:
+        """Return zeros if the slot holds them; comparing costs a tenth of hashing."""
+        known, _ = zeros(chunk.size)
+        # Where zeros were found there are likely to be more; elsewhere a block tells.
+        size = min(BLOCK, chunk.size)
+        if self._expects_zeros or self.image.read_at(self._start(chunk), size) == known[:size]:
+            self._expects_zeros = self._held(chunk) == known
+            return known if self._expects_zeros else None
+        return None
 
     def _held(self, chunk: IndexedChunk) -> bytes:
         return self.image.read_at(self._start(chunk), chunk.size)
