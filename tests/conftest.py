@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.field import build
+from tests.payload import takes_direct_io
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
@@ -34,8 +35,14 @@ def own_frames(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let office commands keep frames in a folder of the test run; the virtual device's images stay where they are."""
-    if "tests/vm/" not in str(request.path):
+    if request.node.get_closest_marker("vm") is None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def _direct_io(tmp_path: Path) -> None:
+    if not takes_direct_io(tmp_path):
+        pytest.skip("the temporary folder takes no direct I/O")
 
 
 @pytest.fixture

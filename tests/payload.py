@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import zstandard
@@ -19,6 +20,8 @@ from usbupdate.device.slotimages import OpenImage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from usbupdate.core.receipt import Traffic
 
 ROOTFS: Final = SlotClass("rootfs")
 APP: Final = SlotClass("app")
@@ -114,6 +117,59 @@ class SlotFile:
         assert now[len(image) :] == self.before[len(image) :]
 
 
+class PassingOn:
+    """A slot's device that passes everything on, for those that watch or fail at something; implements `ports.SlotImage`."""
+
+    def __init__(self, image: OpenImage) -> None:
+        self._image = image
+        self.size = image.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._image.read_at(offset, size)
+
+    def write_at(self, offset: int, contents: bytes) -> None:
+        self._image.write_at(offset, contents)
+
+    def sync(self) -> None:
+        self._image.sync()
+
+    def close(self) -> None:
+        self._image.close()
+
+
+@dataclass
+class Told:
+    """What an installation told, in order."""
+
+    steps: list[str | tuple[int, int]] = field(default_factory=list)
+
+    def began(self, what: str) -> None:
+        pass
+
+    def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        self.steps.append((done_bytes, total_bytes))
+
+    def stopped(self, traffic: Traffic) -> None:
+        pass
+
+    def first_write(self) -> None:
+        self.steps.append("first write")
+
+    @property
+    def advances(self) -> list[tuple[int, int]]:
+        return [step for step in self.steps if not isinstance(step, str)]
+
+
+def takes_direct_io(folder: Path) -> bool:
+    """Tell whether files in a folder can be read and written past the cache."""
+    probe = folder / "probe"
+    probe.touch()
+    with contextlib.suppress(OSError):
+        os.close(os.open(probe, os.O_RDWR | os.O_DIRECT))
+        return True
+    return False
+
+
 def _artifact(
     slot_class: SlotClass, image: bytes, framed: Callable[[bytes], bytes], chunks_per_pack: int, files: dict[Digest, bytes]
 ) -> Artifact:
@@ -146,23 +202,3 @@ def _added(files: dict[Digest, bytes], contents: bytes) -> Blob:
 
 def _digest(contents: bytes) -> Digest:
     return Digest(hashlib.sha256(contents).hexdigest())
-
-
-class PassingOn:
-    """A slot's device that passes everything on, for those that watch or fail at something; implements `ports.SlotImage`."""
-
-    def __init__(self, image: OpenImage) -> None:
-        self._image = image
-        self.size = image.size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self._image.read_at(offset, size)
-
-    def write_at(self, offset: int, contents: bytes) -> None:
-        self._image.write_at(offset, contents)
-
-    def sync(self) -> None:
-        self._image.sync()
-
-    def close(self) -> None:
-        self._image.close()

@@ -39,7 +39,9 @@ _OPEN_FILE: Final = (
 _OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
 _NOT_IN_NAMES: Final = frozenset("/\\:\0")
 _KEPT_MAX: Final = 64
-_CAN_KEEP: Final = hasattr(os, "pread")
+"""Files that are kept open: the packs of a release of 64 GiB, and few of the 1,024 that a process may have."""
+_HAS_PREAD: Final = hasattr(os, "pread")
+"""Without it threads cannot share a descriptor, so no file is kept open."""
 
 
 class DirectoryMedium:
@@ -53,13 +55,14 @@ class DirectoryMedium:
     @contextmanager
     def kept_open(self) -> Iterator[None]:
         """Keep the files open that `read_at` reads, until this ends: a pack is read thousands of times, by several threads."""
-        self._kept = {} if _CAN_KEEP else None
+        self._kept = {} if _HAS_PREAD else None
         try:
             yield
         finally:
             kept, self._kept = self._kept or {}, None
-            for descriptor, _ in kept.values():
-                os.close(descriptor)
+            with ExitStack() as stack:
+                for descriptor, _ in kept.values():
+                    stack.callback(os.close, descriptor)
 
     def read(self, path: MediumPath, limit: int) -> bytes:
         """Return the whole of a file that has at most `limit` bytes; see `MediumReader`."""
@@ -102,14 +105,15 @@ class DirectoryMedium:
     def _opened_for_long(self, path: MediumPath) -> Iterator[tuple[int, int]]:
         """Yield a descriptor of an ordinary file and its size as they were at the first reading, where files are kept open."""
         kept = self._kept
-        if kept is None or (path not in kept and len(kept) >= _KEPT_MAX):
-            with self._opened(path) as opened:
-                yield opened
-            return
-        with self._keeping:
-            if path not in kept:
-                kept[path] = self._open(path)
-        yield kept[path]
+        if kept is not None:
+            with self._keeping:
+                if path not in kept and len(kept) < _KEPT_MAX:
+                    kept[path] = self._open(path)
+            if path in kept:
+                yield kept[path]
+                return
+        with self._opened(path) as opened:
+            yield opened
 
     @contextmanager
     def _opened(self, path: MediumPath) -> Iterator[tuple[int, int]]:
@@ -190,7 +194,7 @@ def _read_up_to(descriptor: int, size: int) -> bytes:
 
 
 def _read_from(descriptor: int, offset: int, size: int) -> bytes:
-    if _CAN_KEEP:
+    if _HAS_PREAD:
         # Threads that share a descriptor share its position too.
         return _joined(lambda done, left: os.pread(descriptor, left, offset + done), size)
     os.lseek(descriptor, offset, os.SEEK_SET)

@@ -210,6 +210,20 @@ def test_files_are_kept_open_for_as_long_as_it_was_asked_and_no_longer(medium: D
         medium.read_at(FILE, 0, 3)
 
 
+def test_a_stick_of_very_many_packs_does_not_take_all_descriptors(
+    medium: DirectoryMedium, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(medium_module, "_KEPT_MAX", 1)
+    other = place.with_name("other")
+    place.write_bytes(b"abc")
+    other.write_bytes(b"xyz")
+    with medium.kept_open():
+        assert medium.read_at(FILE, 0, 3) == b"abc"
+        before = os.listdir("/proc/self/fd")  # noqa: PTH208 - as plain as can be
+        assert medium.read_at((*FILE[:-1], "other"), 0, 3) == b"xyz"
+        assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208 - the same
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_unreadable_file_is_the_mediums_fault_and_proves_nothing(medium: DirectoryMedium, place: Path) -> None:
     place.write_bytes(b"{}")

@@ -4,54 +4,31 @@ import errno
 import fcntl
 import os
 import tracemalloc
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, an_image, packed
+from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, Told, an_image, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
 from usbupdate.device.installer import Installer
 from usbupdate.device.supply import open_supplies
 from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError, SlotWriteError
+from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from usbupdate.core.layout import MediumPath
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
     from usbupdate.device.slotimages import OpenImage
-    from usbupdate.medium import DirectoryMedium
 
 IMAGE = an_image(7, zero=frozenset({2, 5}), last=1234)
 PAYLOAD = packed({ROOTFS: IMAGE})
 STORED = sum(pack.size for pack in PAYLOAD.artifact.packs)
 INDEX = PAYLOAD.artifact.index.size
-
-
-@dataclass
-class Told:
-    """What an installation told, in order."""
-
-    steps: list[str | tuple[int, int]] = field(default_factory=list)
-
-    def began(self, what: str) -> None:
-        pass
-
-    def advanced(self, done_bytes: int, total_bytes: int) -> None:
-        self.steps.append((done_bytes, total_bytes))
-
-    def stopped(self, traffic: Traffic) -> None:
-        pass
-
-    def first_write(self) -> None:
-        self.steps.append("first write")
-
-    @property
-    def advances(self) -> list[tuple[int, int]]:
-        return [step for step in self.steps if not isinstance(step, str)]
 
 
 class WatchedImage(PassingOn):
@@ -171,38 +148,46 @@ def test_a_sector_that_cannot_be_read_is_written_anew(stick: DirectoryMedium, tm
     assert (traffic.equal, traffic.full) == (6, 1)
 
 
-def refusing(monkeypatch: pytest.MonkeyPatch, problem: int) -> None:
-    """Let every direct write end with an error."""
+def refusing(monkeypatch: pytest.MonkeyPatch, problem: int) -> list[int]:
+    """Let every direct write end with an error, and return where that happened."""
     pwrite = os.pwrite
+    refused: list[int] = []
 
     def refuse(descriptor: int, contents: bytes, offset: int) -> int:
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            refused.append(offset)
             raise OSError(problem, os.strerror(problem))
         return pwrite(descriptor, contents, offset)
 
     monkeypatch.setattr(os, "pwrite", refuse)
+    return refused
 
 
+@pytest.mark.usefixtures("_direct_io")
 def test_a_device_that_opens_for_direct_writes_and_takes_none_is_written_in_the_ordinary_way(
     stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, errno.EINVAL)
+    refused = refusing(monkeypatch, errno.EINVAL)
     slot = a_slot(tmp_path)
 
-    Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, workers=1).install(Told())
 
+    # The last chunk is no multiple of a block.
+    assert refused == [number * CHUNK for number in range(6)]
     assert slot.contents == IMAGE
 
 
+@pytest.mark.usefixtures("_direct_io")
 def test_a_direct_write_that_fails_ends_the_installation(
     stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing(monkeypatch, errno.EIO)
+    refused = refusing(monkeypatch, errno.EIO)
     slot = a_slot(tmp_path)
 
     with pytest.raises(SlotWriteError):
-        Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}).install(Told())
-    slot.require_only_proven_bytes(IMAGE)
+        Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, workers=1).install(Told())
+    assert refused == [0]
+    assert slot.contents == slot.before
 
 
 @pytest.mark.parametrize(
@@ -226,9 +211,22 @@ def test_a_release_that_does_not_fit_changes_nothing(
 
 
 def test_before_anything_else_the_indexes_are_read_and_nothing_more(stick: DirectoryMedium) -> None:
-    ((_, supply),) = open_supplies(PAYLOAD.manifest, stick)
+    class Counted(DirectoryMedium):
+        got = 0
 
-    assert supply.read == INDEX
+        def read(self, path: MediumPath, limit: int) -> bytes:
+            contents = super().read(path, limit)
+            self.got += len(contents)
+            return contents
+
+        def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
+            self.got += size
+            return super().read_at(path, offset, size)
+
+    counted = Counted(stick.mount)
+    ((_, supply),) = open_supplies(PAYLOAD.manifest, counted)
+
+    assert (counted.got, supply.read) == (INDEX, INDEX)
 
 
 def test_verifying_beforehand_writes_nothing_and_tells_how_far_it_is(stick: DirectoryMedium, tmp_path: Path) -> None:
@@ -238,8 +236,8 @@ def test_verifying_beforehand_writes_nothing_and_tells_how_far_it_is(stick: Dire
     Installer(PAYLOAD.manifest, stick, {ROOTFS: WatchedImage(slot.open(), told)}).verify(told)
 
     assert told.steps == told.advances
-    with_contents = len(IMAGE) - 2 * CHUNK
-    assert told.advances[-1] == (with_contents, with_contents)
+    assert [done for done, _ in told.advances] == sorted(done for done, _ in told.advances)
+    assert told.advances[-1] == (len(IMAGE), len(IMAGE))
     assert slot.contents == slot.before
 
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, an_image, packed
-from tests.unit.test_installer import Told
+from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, Told, an_image, packed
 from usbupdate.device.installer import Installer
 from usbupdate.device.pipeline import WORKERS
 
@@ -96,7 +95,9 @@ def test_after_a_long_difference_looking_begins_again_with_the_first_hit(
     assert 48 <= written <= 48 + 8 + 8
 
 
-def test_the_same_is_moved_however_many_work(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
+def test_any_number_of_threads_makes_the_image_and_none_by_chance(
+    mount: Path, medium: DirectoryMedium, tmp_path: Path
+) -> None:
     images: dict[SlotClass, bytes] = {
         ROOTFS: an_image(90, zero=frozenset({3, *range(20, 60)}), last=777),
         APP: an_image(40, seed=4, last=1),

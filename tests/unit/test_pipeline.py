@@ -64,6 +64,6 @@ def test_whoever_stops_listening_leaves_no_thread_behind() -> None:
     results = in_order((partial(int, number) for number in range(1000)), WORKERS)
 
     assert next(results) == 0
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
     assert threading.active_count() == threads

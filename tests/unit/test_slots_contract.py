@@ -50,12 +50,15 @@ def test_classes_and_capacity_are_known_without_opening(slots: Slots) -> None:
     assert slots.capacity(Slot.B) == {ROOTFS: SIZE, APP: SIZE}
 
 
-def test_what_is_written_is_kept_and_the_rest_left_alone(image: SlotImage) -> None:
-    image.write_at(4095, b"proof")
+@pytest.mark.parametrize(("offset", "size"), [(4095, 5), (4096, 8192), (4096, 5000)], ids=["ordinary", "direct", "odd size"])
+def test_what_is_written_is_kept_and_the_rest_left_alone(image: SlotImage, offset: int, size: int) -> None:
+    image.write_at(offset, b"p" * size)
     image.sync()
 
     assert image.size == SIZE
-    assert image.read_at(4094, 7) == b"\xaaproof\xaa"
+    assert image.read_at(offset, size) == b"p" * size
+    assert image.read_at(0, offset) == b"\xaa" * offset
+    assert image.read_at(offset + size, 4096) == b"\xaa" * 4096
 
 
 def test_the_last_byte_can_be_written_and_none_beyond_it(image: SlotImage) -> None:

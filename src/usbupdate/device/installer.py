@@ -8,6 +8,7 @@ Source: design, section 4, "Install, per chunk".
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol
 
 from usbupdate.core.fit import require_fits
@@ -80,7 +81,8 @@ class Installer:
         """Prove the stored bytes of every chunk that the slot lacks, before anything is changed and without decompressing.
 
         So a damaged or dishonest stick leaves the other slot as it is (ADR 0006). `install` does not rely on it: a stick may
-        give other bytes at the second reading. A delta is proven whole without a look at the slot, for it is small.
+        give other bytes at the second reading. With a base, what is proven of a chunk is its delta; that the base still is what
+        it was is not asked here (ADR 0011).
 
         Raises:
             DeltaOnlyError: the stick holds nothing but deltas, and none for what this device runs.
@@ -88,15 +90,18 @@ class Installer:
             MediumError: the stick could not be read.
         """
         progress.began("verifying")
-        done = 0
-        total = sum(chunk.size for placing in self._opened() for chunk in placing.supply.index if not chunk.is_zero)
+        done, total = 0, self._image_bytes()
         for placing in self._opened():
-            with placing.looking_meanwhile(self._workers):
-                for proven in in_order(placing.proofs(), self._workers):
+            before, size = done, placing.artifact.image.size
+            with placing.looking_meanwhile(self._workers), closing(in_order(placing.proofs(), self._workers)) as proofs:
+                for proven in proofs:
                     placing.note(proven)
-                    if not proven.chunk.is_zero:
-                        done += proven.chunk.size
-                        progress.advanced(done, total)
+                    # Where it stands in the image: zeros are passed over.
+                    done = before + min((proven.chunk.number + 1) * placing.artifact.chunk_size, size)
+                    progress.advanced(done, total)
+            if done < before + size:
+                done = before + size
+                progress.advanced(done, total)
 
     def install(self, progress: Progress) -> Traffic:
         """Make the slot hold the release, and prove that it does by reading everything back.
@@ -142,28 +147,28 @@ class Installer:
 
 
 def _install(placing: Placing, tally: _Tally, workers: int) -> None:
-    rest: list[IndexedChunk] = []
-
     # 2. What the slot lacks; and meanwhile, what it kept of that.
-    for step in in_order(placing.steps(workers, rest), workers):
-        if isinstance(step, ReadBack):
-            placing.take(step)
-            tally.read_back(step.chunk)
-            continue
-        placing.note(step.look)
-        if step.supplied is None:
-            tally.held(step.look.chunk)
-            continue
-        if not tally.written:
-            placing.image.sync()
-            tally.first_write()
-        tally.wrote(step.supplied)
+    with closing(in_order(placing.steps(workers), workers)) as steps:
+        for step in steps:
+            if isinstance(step, ReadBack):
+                placing.take(step)
+                tally.read_back(step.chunk)
+                continue
+            placing.note(step.look)
+            if step.supplied is None:
+                tally.held(step.look.chunk)
+                continue
+            if not tally.has_written:
+                placing.image.sync()
+                tally.first_write()
+            tally.wrote(step.supplied)
 
     # 3. The rest of what it kept, as the device has it and not as memory remembers.
     placing.image.sync()
-    for back in in_order((placing.reading_back(chunk) for chunk in rest), workers):
-        placing.take(back)
-        tally.read_back(back.chunk)
+    with closing(in_order(placing.rest(), workers)) as rest:
+        for back in rest:
+            placing.take(back)
+            tally.read_back(back.chunk)
     placing.require_whole()
 
 
@@ -175,9 +180,14 @@ class _Tally:
         self._total = total
         self._done = 0
         self._read = 0
-        self.written = 0
+        self._written = 0
         self._skipped = 0
         self._chunks = dict.fromkeys(Way, 0)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a chunk that the slot lacked was counted."""
+        return self._written > 0
 
     def first_write(self) -> None:
         """Say that a chunk which the slot lacked is durable."""
@@ -196,7 +206,7 @@ class _Tally:
     def wrote(self, supplied: Supplied) -> None:
         """Count a chunk that was written."""
         self._chunks[supplied.way] += 1
-        self.written += len(supplied.contents)
+        self._written += len(supplied.contents)
         self._read += supplied.read
         self._advance(len(supplied.contents))
 
@@ -208,7 +218,7 @@ class _Tally:
         """Return the counts as a receipt carries them."""
         return Traffic(
             read=self._read,
-            written=self.written,
+            written=self._written,
             skipped=self._skipped,
             equal=self._chunks[Way.EQUAL],
             zero=self._chunks[Way.ZERO],

@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 16
 """Chunks in a row that were looked at in vain, before looking becomes rare."""
-_RARELY: Final = 8
+_ONE_IN: Final = 8
+"""Of the chunks after that, one in so many is looked at."""
 
 _UNKNOWN, _HELD, _OTHER = range(3)
 
 
 class Likeness:
-    """What was seen of one slot in comparison with one image.
+    """What was seen of one slot in comparison with the chunks of one image that have contents.
 
-    What is answered for chunks with contents depends on what was noted of such chunks before, and on nothing else: whoever asks
-    and notes in the same order gets the same answers. Zeros are always worth a look, for anything else shows at once.
+    What is answered depends on what was noted before, and on nothing else: whoever asks and notes in the same order gets the
+    same answers.
     """
 
     def __init__(self, index: Index) -> None:
@@ -34,13 +35,13 @@ class Likeness:
         return self._seen[chunk.number] == _HELD
 
     def should_look(self, chunk: IndexedChunk) -> bool:
-        """Tell whether the slot should be read for a chunk; to be asked once for each with contents, in their order."""
+        """Tell whether the slot should be read for a chunk; to be asked once for each, in their order."""
         if self._seen[chunk.number] != _UNKNOWN:
             return False
-        if chunk.is_zero or self._in_vain < _PATIENCE:
+        if self._in_vain < _PATIENCE:
             return True
         self._passed_by += 1
-        if self._passed_by % _RARELY == 0:
+        if self._passed_by % _ONE_IN == 0:
             return True
         self._seen[chunk.number] = _OTHER
         return False
@@ -48,5 +49,4 @@ class Likeness:
     def note(self, chunk: IndexedChunk, *, held: bool) -> None:
         """Take down what a look at the slot showed."""
         self._seen[chunk.number] = _HELD if held else _OTHER
-        if not chunk.is_zero:
-            self._in_vain = 0 if held else self._in_vain + 1
+        self._in_vain = 0 if held else self._in_vain + 1

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Generator, Iterable
 
 WORKERS: Final = 4
 """Two wait for the stick and the slot while two compute; more only cost memory, whatever the board has of processors."""
@@ -28,19 +27,18 @@ class Done(Generic[_Result]):
         """Return it."""
         return self._result
 
-    result = __call__
-
 
 def unfinished_max(workers: int) -> int:
     """Return how many of the tasks that `in_order` has taken may not be finished when it takes the next one."""
     return 0 if workers == 1 else _AHEAD * workers - 1
 
 
-def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Iterator[_Result]:
+def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Generator[_Result, None, None]:
     """Yield what tasks return, in their order, while later ones are already at work.
 
     A task is taken only when all but the last `unfinished_max(workers)` before it have finished and were yielded. Where one
-    raises, its error is raised in its turn, and none is begun after that; those at work are waited for.
+    raises, its error is raised in its turn, and none is begun after that; those at work are waited for. The same happens when
+    it is closed, which who does not exhaust it has to do: until then its threads live on.
 
     Args:
         tasks: run by threads, so they may share nothing that changes; taken from this thread.
@@ -51,15 +49,13 @@ def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Iterator[_
             yield task()
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="chunk") as pool:
-        running: deque[Future[_Result] | Done[_Result]] = deque()
+        running: deque[Callable[[], _Result]] = deque()
         try:
             for task in tasks:
-                running.append(task if isinstance(task, Done) else pool.submit(task))
+                running.append(task if isinstance(task, Done) else pool.submit(task).result)
                 if len(running) > unfinished_max(workers):
-                    yield running.popleft().result()
+                    yield running.popleft()()
             while running:
-                yield running.popleft().result()
+                yield running.popleft()()
         finally:
-            for each in running:
-                if not isinstance(each, Done):
-                    each.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)

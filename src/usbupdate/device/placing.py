@@ -1,6 +1,7 @@
 """One image and the slot's block device that is to hold it, chunk by chunk: look, prove, write, read back.
 
-Everything here may run in several threads at once, each with a chunk of its own; what was seen is noted by one of them.
+What is yielded here are tasks, which may run in several threads at once, each with a chunk of its own. Whoever takes their
+results asks for the tasks and notes what was seen, in one thread and in the order of the image.
 
 Source: design, section 4, "Install, per chunk"; docs/adr/0012-the-pipeline.md.
 """
@@ -8,18 +9,16 @@ Source: design, section 4, "Install, per chunk"; docs/adr/0012-the-pipeline.md.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.chunks import zeros
-from usbupdate.core.delta import BLOCK
 from usbupdate.device.likeness import Likeness
 from usbupdate.device.pipeline import Done, unfinished_max
+from usbupdate.device.zeros import HeldZeros
 from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError
 
 if TYPE_CHECKING:
@@ -36,11 +35,10 @@ _SEGMENT: Final = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """Whether the slot was read for a chunk, and whether it held it; `contents` are what was read, if that is the chunk."""
+    """What was seen of a chunk in the slot: `contents` are the chunk's, where the slot was read and holds it."""
 
     chunk: IndexedChunk
-    looked: bool
-    held: bool
+    was_read: bool
     contents: bytes | None = None
 
 
@@ -74,74 +72,61 @@ class Placing:
         self.supply = supply
         self.image = image
         self._likeness = Likeness(supply.index)
-        self._expects_zeros = False
-        self._holds_all = True
+        self._zeros = HeldZeros(supply.index, artifact.chunk_size, image)
+        self._lacks_something = False
+        self._rest: list[IndexedChunk] = []
         # The packager can err, or deceive those who approved an image: the chunks must add up to the image that was signed.
         self._whole = hashlib.sha256()
         self._hashed = 0
 
     def note(self, look: Looked) -> None:
-        """Take down what was seen; to be called for each chunk in order, by one thread."""
-        if look.looked:
-            self._likeness.note(look.chunk, held=look.held)
-            self._holds_all &= look.held
-        if look.contents is not None and look.chunk.number == self._hashed:
+        """Take down what was seen of a chunk."""
+        if not look.was_read:
+            return
+        if not look.chunk.is_zero:
+            self._likeness.note(look.chunk, held=look.contents is not None)
+        if look.contents is None:
+            self._lacks_something = True
+            self._zeros.seek()
+        elif look.chunk.number == self._hashed:
             # Nothing is written there any more: this was its reading back.
             self._hash(look.contents)
 
     # --- Before anything is written ---------------------------------------------------------------------------------------
 
     def proofs(self) -> Iterator[Callable[[], Looked]]:
-        """Yield what proves the stored bytes of each chunk that the slot lacks; tasks for `in_order`.
+        """Yield what proves the stored bytes of each chunk that the slot lacks.
 
         Zeros need no stick. They are looked at in their turn while the slot holds everything, and else by `looking_meanwhile`.
         """
         for chunk in self.supply.index:
             if not chunk.is_zero:
                 yield partial(self._proven, chunk, look=self._likeness.should_look(chunk))
-            elif self._likeness.is_held(chunk):
-                yield Done(Looked(chunk, looked=False, held=True, contents=zeros(chunk.size)[0]))
-            elif self._holds_all and self._likeness.should_look(chunk):
+            elif not self._lacks_something:
                 yield partial(self._looked, chunk)
 
     def _proven(self, chunk: IndexedChunk, *, look: bool) -> Looked:
-        looked = self._looked(chunk) if look else Looked(chunk, looked=False, held=False)
-        if not looked.held:
+        looked = self._looked(chunk) if look else Looked(chunk, was_read=False)
+        if looked.contents is None:
             self.supply.prove(chunk)
         return looked
 
     @contextmanager
     def looking_meanwhile(self, workers: int) -> Iterator[None]:
-        """Look for zeros while the stick is read, from the end on; what is left then is looked for when it is placed."""
+        """Look for zeros beside the proofs, which wait for the stick; what is left then is looked for when it is placed."""
         if workers == 1:
             yield
             return
-        is_over = threading.Event()
-
-        def look() -> None:
-            for number in reversed(range(len(self.supply.index))):
-                chunk = self.supply.index[number]
-                if is_over.is_set():
-                    return
-                if chunk.is_zero and self._likeness.should_look(chunk):
-                    self._likeness.note(chunk, held=self._looked(chunk).held)
-
-        with ThreadPoolExecutor(1, thread_name_prefix="zeros") as pool:
-            looking = pool.submit(look)
-            try:
-                yield
-            finally:
-                is_over.set()
-        looking.result()
+        with self._zeros.sought_meanwhile():
+            yield
 
     # --- Writing ----------------------------------------------------------------------------------------------------------
 
-    def steps(self, workers: int, rest: list[IndexedChunk]) -> Iterator[Callable[[], Placed | ReadBack]]:
-        """Yield what places each chunk, and what reads back those that are durable; tasks for `in_order`.
+    def steps(self, workers: int) -> Iterator[Callable[[], Placed | ReadBack]]:
+        """Yield what places each chunk, and what reads back those that are durable.
 
         Args:
             workers: as `in_order` will be given.
-            rest: takes the chunks that are placed by these tasks and not read back by them, in order.
         """
         segment = max(_SEGMENT // self.artifact.chunk_size, unfinished_max(workers) + 1)
         durable: deque[IndexedChunk] = deque()
@@ -150,24 +135,29 @@ class Placing:
         for chunk in self.supply.index:
             yield self.placement(chunk)
             if durable:
-                yield self.reading_back(durable.popleft())
+                yield self._reading_back(durable.popleft())
             being_written.append(chunk)
             if len(being_written) == segment:
                 # Tasks that lie a segment back are finished; those of this one need not be.
                 self.image.sync()
                 durable.extend(written)
                 written, being_written = being_written, []
-        rest += [*durable, *written, *being_written]
+        self._rest = [*durable, *written, *being_written]
+
+    def rest(self) -> Iterator[Callable[[], ReadBack]]:
+        """Yield what reads back the chunks that `steps` has left; for when all of its tasks are done and synced."""
+        return map(self._reading_back, self._rest)
 
     def placement(self, chunk: IndexedChunk) -> Callable[[], Placed]:
-        """Return what places one chunk; to be asked for each in order, by one thread."""
-        if self._likeness.is_held(chunk):
-            return Done(Placed(Looked(chunk, looked=False, held=True), None))
-        return partial(self._place, chunk, look=self._likeness.should_look(chunk))
+        """Return what places one chunk."""
+        seen = self._zeros.were_seen(chunk) if chunk.is_zero else self._likeness.is_held(chunk)
+        if seen:
+            return Done(Placed(Looked(chunk, was_read=False), None))
+        return partial(self._place, chunk, look=chunk.is_zero or self._likeness.should_look(chunk))
 
     def _place(self, chunk: IndexedChunk, *, look: bool) -> Placed:
-        looked = self._looked(chunk) if look else Looked(chunk, looked=False, held=False)
-        if looked.held:
+        looked = self._looked(chunk) if look else Looked(chunk, was_read=False)
+        if looked.contents is not None:
             return Placed(looked, None)
         supplied = self.supply.chunk(chunk)
         self.image.write_at(self._start(chunk), supplied.contents)
@@ -175,23 +165,10 @@ class Placing:
 
     # --- What it holds ----------------------------------------------------------------------------------------------------
 
-    def reading_back(self, chunk: IndexedChunk) -> Callable[[], ReadBack]:
-        """Return what reads back one chunk, unless it was looked at, and nothing was written there since."""
-        if chunk.number < self._hashed or (chunk.is_zero and self._likeness.is_held(chunk)):
-            return Done(ReadBack(chunk, None))
-        return partial(self._read_back, chunk)
-
-    def _read_back(self, chunk: IndexedChunk) -> ReadBack:
-        return ReadBack(chunk, self._held(chunk))
-
     def take(self, back: ReadBack) -> None:
-        """Take down what was read back; to be called for each chunk in order, by one thread."""
+        """Take down what was read back."""
         if back.chunk.number == self._hashed:
             self._hash(zeros(back.chunk.size)[0] if back.contents is None else back.contents)
-
-    def _hash(self, contents: bytes) -> None:
-        self._whole.update(contents)
-        self._hashed += 1
 
     def require_whole(self) -> None:
         """Return only if what was read back is the image that was signed.
@@ -202,18 +179,11 @@ class Placing:
             ImageDiffersError: it kept all chunks, and they are those of another image.
         """
         if self._whole.hexdigest() != self.artifact.image.sha256:
-            self.require_kept()
+            self._require_kept()
             raise ImageDiffersError(slot_class=self.artifact.slot_class)
 
-    def require_kept(self) -> None:
-        """Return only if every chunk is as it was written, and if that is not what the image is.
-
-        To be asked where the chunks that were read back do not add up to the image: to tell whose fault it is.
-
-        Raises:
-            ReadBackError: a chunk is not what was written.
-            SlotReadError: the device gives the image now, and gave other bytes before.
-        """
+    def _require_kept(self) -> None:
+        """Raise if it is the slot's fault that it does not hold the image; return if the office signed other chunks."""
         whole = hashlib.sha256()
         for chunk in self.supply.index:
             contents = self._held(chunk)
@@ -223,25 +193,29 @@ class Placing:
         if whole.hexdigest() == self.artifact.image.sha256:
             raise SlotReadError(slot_class=self.artifact.slot_class, problem="it gave other bytes at two readings")
 
+    def _reading_back(self, chunk: IndexedChunk) -> Callable[[], ReadBack]:
+        """Return what reads back one chunk, unless it was looked at, and nothing was written there since."""
+        if chunk.number < self._hashed or (chunk.is_zero and self._zeros.were_seen(chunk)):
+            return Done(ReadBack(chunk, None))
+        return partial(self._read_back, chunk)
+
+    def _read_back(self, chunk: IndexedChunk) -> ReadBack:
+        return ReadBack(chunk, self._held(chunk))
+
+    def _hash(self, contents: bytes) -> None:
+        self._whole.update(contents)
+        self._hashed += 1
+
     def _looked(self, chunk: IndexedChunk) -> Looked:
+        if chunk.is_zero:
+            found = zeros(chunk.size)[0] if self._zeros.are_there(chunk) else None
+            return Looked(chunk, was_read=True, contents=found)
         try:
-            held = self._zeros(chunk) if chunk.is_zero else self._held(chunk)
+            held = self._held(chunk)
         except SlotReadError:
             # Writing a sector that has become unreadable often mends it; reading back has the last word.
-            return Looked(chunk, looked=True, held=False)
-        if held is None or (not chunk.is_zero and hashlib.sha256(held).digest() != chunk.digest):
-            return Looked(chunk, looked=True, held=False)
-        return Looked(chunk, looked=True, held=True, contents=held)
-
-    def _zeros(self, chunk: IndexedChunk) -> bytes | None:
-        """Return zeros if the slot holds them; comparing costs a tenth of hashing."""
-        known, _ = zeros(chunk.size)
-        # Where zeros were found there are likely to be more; elsewhere a block tells.
-        size = min(BLOCK, chunk.size)
-        if self._expects_zeros or self.image.read_at(self._start(chunk), size) == known[:size]:
-            self._expects_zeros = self._held(chunk) == known
-            return known if self._expects_zeros else None
-        return None
+            return Looked(chunk, was_read=True)
+        return Looked(chunk, was_read=True, contents=held if hashlib.sha256(held).digest() == chunk.digest else None)
 
     def _held(self, chunk: IndexedChunk) -> bytes:
         return self.image.read_at(self._start(chunk), chunk.size)

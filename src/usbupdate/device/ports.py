@@ -53,7 +53,10 @@ class SlotImage(Protocol):
         """The capacity in bytes."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return exactly `size` bytes, from the device and not from memory where they are durable and the system allows it."""
+        """Return exactly `size` bytes.
+
+        Of an image from `Slots.open`, what is durable comes from the device and not from memory, where the system allows it.
+        """
 
     def write_at(self, offset: int, contents: bytes) -> None:
         """Write all of `contents`; not durable before `sync`."""

@@ -34,10 +34,10 @@ class OpenImage:
         self._class = slot_class
         self._descriptor = descriptor
         self._own = threading.local()
-        self._must_drop = direct
-        self._direct = _direct_twin(descriptor) if direct else None
+        self._past_cache = direct
         with self._reading():
             self._size = os.lseek(descriptor, 0, os.SEEK_END)
+        self._direct = _direct_twin(descriptor) if direct else None
 
     @property
     def size(self) -> int:
@@ -50,7 +50,7 @@ class OpenImage:
             return contents
         parts = []
         with self._reading():
-            if self._must_drop:
+            if self._past_cache:
                 os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_DONTNEED)
         while size > 0:
             with self._reading():
@@ -93,11 +93,11 @@ class OpenImage:
 
     def close(self) -> None:
         """Release the device; see `SlotImage`."""
-        if self._direct is not None:
-            os.close(self._direct)
-            self._direct = None
-        with self._writing():
-            os.close(self._descriptor)
+        with self._writing(), contextlib.ExitStack() as both:
+            both.callback(os.close, self._descriptor)
+            if self._direct is not None:
+                both.callback(os.close, self._direct)
+                self._direct = None
 
     def _read_directly(self, offset: int, size: int) -> bytes | None:
         """Return what the device holds, or None where it has to be read in the ordinary way, which also says what is wrong."""

@@ -81,11 +81,6 @@ class Supply:
             self._delta_packs = _Packs(base.delta.packs, medium)
             self.read += base.delta.index.size
 
-    @property
-    def has_base(self) -> bool:
-        """Whether chunks may come from what the device runs."""
-        return self._base is not None
-
     def chunk(self, chunk: IndexedChunk) -> Supplied:
         """Return the bytes of a chunk, which the caller may write without another check.
 
