@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from refdevice import release, rootfs
 from refdevice.called import DEVICE, called
 from refdevice.commands import BuildError
+from refdevice.journal import IS_UP, LAST, SAID, signal_in
 from refdevice.kept import KeptDevice, KeptError
 from refdevice.machine import CONSOLE, Hold
 from refdevice.qmp import QmpError
 from refdevice.release import Fault, Release
 from refdevice.stickimage import MIB, FileSystem, make_stick, read_stick
-from refdevice.terminal import IS_UP, LAST, SAID, keep_on, say, signal_in
+from refdevice.terminal import keep_on, say
 from usbupdate.device.signals import Signal
 from usbupdate.errors import ExitCode, UsbupdateError
 

@@ -66,7 +66,7 @@ class Guest:
         off by then.
         """
         with contextlib.suppress(QmpError), Qmp(self.machine.folder / WATCH) as qmp:
-            while self.transcript.is_silent_after(_BEFORE_US, _HUNG_S, channel=CONSOLE):
+            while self.transcript.await_silence(_BEFORE_US, _HUNG_S, channel=CONSOLE):
                 self.transcript.note(CONSOLE, "the emulator hangs before the boot script: reset")
                 qmp.ask("system_reset")
 

@@ -240,7 +240,7 @@ class KeptDevice:
         self._require_running()
         pid = (self.folder / _PID).read_text().strip()
         tail = ["tail", "--follow", f"--bytes=+{position + 1}", f"--pid={pid}", str(self.folder / f"{JOURNAL}.log")]
-        # At the next start the file begins anew, which the one that still follows the last start would say on the screen.
+        # Where the next start begins the file anew, a tail of the last start would say so on the person's screen.
         with subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following:  # noqa: S603 - it runs until the caller has enough
             timer = threading.Timer(limit_s, following.kill) if limit_s is not None else None
             if timer is not None:

@@ -7,32 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
 import sys
 import termios
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from refdevice.called import called
+from refdevice.journal import IS_UP, LAST, SAID, signal_in
 from refdevice.kept import KeptError
 from refdevice.machine import Hold
-from usbupdate.device.signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from refdevice.kept import KeptDevice
-
-IS_UP: Final = re.compile(r"systemd\[1\]: usbupdate-boot\.service: (Deactivated successfully|Failed with result)")
-SAID: Final = re.compile(r"\busbupdate\[\d+\]: (?P<text>.+)")
-LAST: Final = frozenset({Signal.DONE, Signal.REFUSED, Signal.FAILED, Signal.INSTALLED})
-"""After one of these the device does no more until a person does something."""
-
-
-def signal_in(text: str) -> Signal | None:
-    """Return the signal that a line of the device's is, if it is one."""
-    return next((each for each in Signal if text == each.words or text.startswith(f"{each.words}: ")), None)
 
 
 def keep_on(device: KeptDevice, example: Path) -> None:

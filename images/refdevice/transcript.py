@@ -111,8 +111,8 @@ class Transcript:
                 return False
         return False
 
-    def is_silent_after(self, mark: str, silence_s: float, *, channel: str) -> bool:
-        """Wait until a channel has been silent for so long after a line that matches, or until the machine ends.
+    def await_silence(self, mark: str, silence_s: float, *, channel: str) -> bool:
+        """Wait until a channel has been silent for so long, its last line being one that matches; or until the machine ends.
 
         Returns:
             True once it is silent; False if the machine has ended.

@@ -95,9 +95,7 @@ def test_after_a_long_difference_looking_begins_again_with_the_first_hit(
     assert 48 <= written <= 48 + 8 + 8
 
 
-def test_any_number_of_threads_makes_the_image_and_none_by_chance(
-    mount: Path, medium: DirectoryMedium, tmp_path: Path
-) -> None:
+def test_any_number_of_threads_makes_the_image_and_none_by_chance(mount: Path, medium: DirectoryMedium, tmp_path: Path) -> None:
     images: dict[SlotClass, bytes] = {
         ROOTFS: an_image(90, zero=frozenset({3, *range(20, 60)}), last=777),
         APP: an_image(40, seed=4, last=1),

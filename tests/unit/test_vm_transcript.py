@@ -28,7 +28,7 @@ def test_silence_after_the_mark_is_told(line: tuple[socket.socket, Transcript]) 
     ours, transcript = line
     ours.sendall(b"before\nWelcome to GRUB!\n")
 
-    assert transcript.is_silent_after(HUNG, 0.05, channel="console")
+    assert transcript.await_silence(HUNG, 0.05, channel="console")
     transcript.note("console", "reset")
     assert transcript.heard("reset") == ["reset"]
 
@@ -39,7 +39,7 @@ def test_a_machine_that_goes_on_is_no_silent_one(line: tuple[socket.socket, Tran
     transcript.expect("booting slot A", limit_s=10)
     ours.close()
 
-    assert not transcript.is_silent_after(HUNG, 0.0, channel="console")
+    assert not transcript.await_silence(HUNG, 0.0, channel="console")
 
 
 def test_what_a_machine_said_last_without_an_end_of_line_is_kept(line: tuple[socket.socket, Transcript]) -> None:
