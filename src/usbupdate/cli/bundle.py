@@ -130,12 +130,11 @@ def _frames(folder: Path | None, *, no_cache: bool) -> Iterator[FrameCache]:
     if no_cache:
         yield NoCache()
         return
-    with SqliteCache(folder or usual_folder()) as cache:
+    place = folder or usual_folder()
+    with SqliteCache(place) as cache:
         yield cache
     if cache.problem is not None:
-        typer.echo(
-            f"Note: nothing was kept for the next bundle, {folder or usual_folder()} cannot be used: {cache.problem}", err=True
-        )
+        typer.echo(f"Note: not all was kept for the next bundle in {place}: {cache.problem}", err=True)
 
 
 def _created(office: Office, order: Order, how: Packing, ask: Passphrases, *, quiet: bool) -> Offer:
