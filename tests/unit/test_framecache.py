@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from usbupdate.core.words import SlotClass
-from usbupdate.packager import cachefile, delta, pack
+from usbupdate.packager import cachefile, delta, pack, similarity
 from usbupdate.packager.framecache import SqliteCache, key_of
 from usbupdate.packager.pack import Packing, gives
 
@@ -57,13 +57,15 @@ class Watched:
         return self.cache.frame(key, is_right, making)
 
 
-def made(folder: Path, cache: FrameCache | None, image: bytes = NEW, level: int = 3) -> tuple[Artifact, Delta | None, int]:
+def made(
+    folder: Path, cache: FrameCache | None, image: bytes = NEW, level: int = 3, threads: int = 2
+) -> tuple[Artifact, Delta | None, int]:
     """Return what is made of an image and a base, and how much of it was made anew."""
     folder.mkdir()
     (folder / "payload").mkdir()
     (folder / "new").write_bytes(image)
     (folder / "old").write_bytes(OLD)
-    how = Packing(level=level, threads=2)
+    how = Packing(level=level, threads=threads)
     watched = Watched(cache) if cache else None
     if watched:
         how = replace(how, cache=watched)
@@ -113,6 +115,28 @@ def test_only_what_changed_is_made_anew(place: Path, tmp_path: Path) -> None:
 
     with cache_in(place) as cache:
         assert made(tmp_path / "again", cache, NEW[:-CHUNK] + text(8))[2] == 2
+
+
+def test_for_what_changed_a_base_is_not_looked_at_again(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(place, tmp_path / "first")
+    image = NEW[:-CHUNK] + text(8)
+    plain = made(tmp_path / "plain", None, image)
+
+    monkeypatch.setattr(similarity, "survey", lambda *_: pytest.fail("it was looked at"))
+    with cache_in(place) as cache:
+        assert made(tmp_path / "again", cache, image)[:2] == plain[:2]
+    assert files(tmp_path / "again") == files(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_the_number_of_threads_changes_nothing(place: Path, tmp_path: Path, threads: int) -> None:
+    filled(place, tmp_path / "first")
+
+    with cache_in(place) as cache:
+        made(tmp_path / "again", cache, threads=threads)
+    made(tmp_path / "plain", None, threads=threads)
+
+    assert files(tmp_path / "again") == files(tmp_path / "plain") == files(tmp_path / "first")
 
 
 def test_another_level_is_another_frame(place: Path, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mmap
 import random
+import struct
 
 import pytest
 
 from usbupdate.core.delta import BLOCK, DICTIONARY_SIZE_MAX, BlockRange
-from usbupdate.packager.similarity import BaseBlocks
+from usbupdate.packager.similarity import BaseBlocks, is_survey, survey
 
 BLOCKS = 400
 
@@ -20,10 +21,14 @@ def noise(blocks: int, seed: int) -> bytes:
 BASE = noise(BLOCKS, 1)
 
 
+def mapped(contents: bytes) -> mmap.mmap:
+    image = mmap.mmap(-1, len(contents))
+    image.write(contents)
+    return image
+
+
 def base_of(contents: bytes) -> BaseBlocks:
-    mapped = mmap.mmap(-1, len(contents))
-    mapped.write(contents)
-    return BaseBlocks(mapped)
+    return BaseBlocks(survey(mapped(contents)))
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +103,39 @@ def test_what_follows_the_last_whole_block_of_a_base_is_never_named(size: int) -
     longer = base_of(part(0, 4) + tail)
     chunk = noise(1, 18)[: BLOCK - size] + tail + part(3, 1)[:-7] + tail
     assert blocks_of(longer.dictionary_for(chunk, 200)) <= set(range(4))
+
+
+def test_blocks_beyond_long_stretches_of_zeros_are_found_where_they_are() -> None:
+    sparse = base_of(bytes(130 * BLOCK) + part(0, 30) + bytes(200 * BLOCK) + part(30, 30))
+    assert sparse.dictionary_for(part(0, 60), 0) == [BlockRange(130, 30), BlockRange(360, 30)]
+    assert blocks_of(sparse.dictionary_for(part(30, 20)[99:], 0)) >= set(range(360, 379))
+
+
+@pytest.mark.parametrize("size", [1, BLOCK, 65 * BLOCK + 7, len(BASE)])
+def test_a_survey_does_not_depend_on_the_number_of_threads(size: int) -> None:
+    alone = survey(mapped(BASE[:size]))
+    assert survey(mapped(BASE[:size]), 3) == alone
+    assert is_survey(alone, size)
+
+
+RIGHT = survey(mapped(BASE))
+BLOCKS_END = 16 + 8 * BLOCKS
+(WINDOWS,) = struct.unpack_from("<Q", RIGHT, 8)
+PLACES = BLOCKS_END + 8 * WINDOWS
+WRONG = {
+    "nothing": b"",
+    "no counts": RIGHT[:15],
+    "cut short": RIGHT[:-1],
+    "longer": RIGHT + b"!",
+    "of a larger base": survey(mapped(BASE + part(0, 1))),
+    "more windows than there are": struct.pack("<QQ", BLOCKS, WINDOWS + 1) + RIGHT[16:],
+    "windows in disorder": RIGHT[:BLOCKS_END] + b"\xff" * 8 + RIGHT[BLOCKS_END + 8 :],
+    "a window twice": RIGHT[: BLOCKS_END + 8] + RIGHT[BLOCKS_END : PLACES - 8] + RIGHT[PLACES : PLACES + 4] + RIGHT[PLACES:-4],
+    "a place outside": RIGHT[:-4] + struct.pack("=I", BLOCKS),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_has_not_the_form_of_a_survey_is_none(what: str) -> None:
+    assert is_survey(RIGHT, len(BASE))
+    assert not is_survey(WRONG[what], len(BASE))

@@ -69,7 +69,7 @@ def make_delta(image: Path, artifact: Artifact, base: Path, payload: Path, how: 
         OfficeWriteError: `payload` cannot be written.
     """
     try:
-        from usbupdate.packager.similarity import BaseBlocks  # noqa: PLC0415 - numpy is the office's alone
+        from usbupdate.packager.similarity import look_at  # noqa: PLC0415 - numpy is the office's alone
     except ImportError as error:
         raise NumpyMissingError from error
     index = Index(payload_file(payload, artifact.index.sha256).read_bytes(), artifact)
@@ -79,7 +79,8 @@ def make_delta(image: Path, artifact: Artifact, base: Path, payload: Path, how: 
         known = Blob(_digest(old), len(old))
         if known == artifact.image:
             return None
-        known_base = _Base(old, known, BaseBlocks)
+        key = key_of("base", SEARCH, known.sha256)
+        known_base = _Base(old, known, lambda: look_at(old, key, how.cache, how.threads or os.cpu_count() or 1))
         try:
             return _make(index, artifact, new, known_base, payload, how)
         except OSError as error:
@@ -89,7 +90,7 @@ def make_delta(image: Path, artifact: Artifact, base: Path, payload: Path, how: 
 class _Base:
     """The base image. What it has to offer is searched for only once it is needed: all may have been found before."""
 
-    def __init__(self, contents: mmap.mmap, blob: Blob, search: Callable[[mmap.mmap], BaseBlocks]) -> None:
+    def __init__(self, contents: mmap.mmap, blob: Blob, search: Callable[[], BaseBlocks]) -> None:
         self.contents = contents
         self.blob = blob
         self._search = search
@@ -100,7 +101,7 @@ class _Base:
         """Return the blocks that make up the dictionary of a chunk; see `BaseBlocks.dictionary_for`."""
         with self._lock:
             if self._blocks is None:
-                self._blocks = self._search(self.contents)
+                self._blocks = self._search()
         return self._blocks.dictionary_for(raw, place)
 
     def dictionary(self, ranges: Sequence[BlockRange]) -> bytes:
