@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Self
@@ -15,6 +17,43 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _STEP: Final = 10
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+_TELLING_S: Final = 1.0
+"""What was done in less says nothing about the rest."""
+
+
+class Pace:
+    """How fast work went since it began, in words.
+
+    Args:
+        clock: tells seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+
+    def begin(self) -> None:
+        """Forget what was before."""
+        self._start = self._clock()
+
+    def words(self, done_bytes: int, total_bytes: int) -> str:
+        """Return the rate and the time left, to stand behind a number; nothing at the end, or as long as nobody can know."""
+        took = self._clock() - self._start
+        if took < _TELLING_S or not 0 < done_bytes < total_bytes:
+            return ""
+        left = math.ceil(took * (total_bytes - done_bytes) / done_bytes)
+        return f", {done_bytes / took / 1e6:.1f} MB/s, {_duration(left)} left"
+
+
+def _duration(seconds: int) -> str:
+    """Return how long something takes, as exactly as an estimate is worth."""
+    if seconds < _MINUTE_S:
+        return f"{seconds} s"
+    if seconds < _HOUR_S:
+        return f"{round(seconds / _MINUTE_S)} min"
+    return f"{seconds // _HOUR_S} h {seconds % _HOUR_S // _MINUTE_S} min"
 
 
 class InstallProgress:
@@ -24,10 +63,12 @@ class InstallProgress:
 
     Args:
         tell: is told the same lines, for whoever watches the service.
+        pace: makes the lines say how fast it goes, as the bar does anyway.
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, tell: Callable[[str], None] | None = None, pace: Pace | None = None) -> None:
         self._tell = tell
+        self._pace = pace
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._what = "working"
@@ -57,6 +98,8 @@ class InstallProgress:
         self._what = what
         self._task = None
         self._tenths = -1
+        if self._pace is not None:
+            self._pace.begin()
 
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Show it; see `device.installer.Advance`."""
@@ -68,7 +111,8 @@ class InstallProgress:
             self._bar.update(self._task, completed=done_bytes)
         elif (tenths := done_bytes * _STEP // max(1, total_bytes)) > self._tenths:
             self._tenths = tenths
-            line = f"{self._what}: {tenths * 100 // _STEP} %"
+            pace = self._pace.words(done_bytes, total_bytes) if self._pace is not None else ""
+            line = f"{self._what}: {tenths * 100 // _STEP} %{pace}"
             typer.echo(line, err=True)
             if self._tell is not None:
                 self._tell(line)
@@ -103,11 +147,11 @@ class Counted:
 
 
 @contextmanager
-def counted(what: str, total: int, *, quiet: bool) -> Iterator[Counted]:
+def counted(what: str, total: int, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> Iterator[Counted]:
     """Yield what is told the bytes done since the last call; `quiet` where one JSON document is all that is wanted."""
     if quiet:
         yield Counted(None, total)
         return
-    with InstallProgress() as shown:
+    with InstallProgress(pace=Pace(clock)) as shown:
         shown.began(what)
         yield Counted(shown, total)
