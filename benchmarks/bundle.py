@@ -1,6 +1,7 @@
 """How long it takes to make a bundle, against `rauc bundle` of about the same size, and how long the next one takes.
 
-Run: make bench (as root: the second image is the first one, mounted and changed a little)
+Run: make bench (as root: the second image is the first one, mounted and changed a little), or for the table of levels in
+docs/release-engineer.md: python benchmarks/bundle.py --levels [--image IMAGE]
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RAUC_LEVELS: Final = (9, 12, 15)
+LEVELS: Final = (3, 9, 12, 15, 19)
+USUAL_LEVEL: Final = 12
 CHANGED_FILES: Final = 40
 
 
@@ -39,6 +42,14 @@ def seconds(work: Callable[[], None]) -> float:
     work()
     os.sync()
     return time.perf_counter() - start
+
+
+def processor_seconds(work: Callable[[], None]) -> float:
+    """Return how much processor time the programs took that some work started, which other work beside it hardly changes."""
+    before = os.times()
+    work()
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def changed(image: Path, target: Path) -> None:
@@ -52,17 +63,18 @@ def changed(image: Path, target: Path) -> None:
 
 
 class Bundles:
-    """Makes bundles in a folder, each in an office of its own."""
+    """Makes bundles in a folder, each in an office of its own, and measures it in some way."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, measured: Callable[[Callable[[], None]], float] = seconds) -> None:
         self._folder = folder
+        self._measured = measured
         self._made = 0
 
     def ours(self, image: Path, frames: Path, *more: str | Path) -> tuple[float, int]:
         """Return seconds and bytes of `bundle create`."""
         self._made += 1
         office = Office(self._folder / f"office-{self._made}")
-        took = seconds(lambda: office.release(image, "--cache", frames, *more))
+        took = self._measured(lambda: office.release(image, "--cache", frames, *more))
         size = sum(file.stat().st_size for file in (office.folder / "payload").rglob("*") if file.is_file())
         office.close()
         return took, size
@@ -78,27 +90,52 @@ class Bundles:
         return took, size
 
 
+def compare_levels(image: Path, folder: Path, rounds: int) -> None:
+    """Measure each level in turns, and print a table: processor time and size, as parts of those of the usual level."""
+    bundles = Bundles(folder, processor_seconds)
+    found: dict[int, list[tuple[float, int]]] = {level: [] for level in LEVELS}
+    for turn in range(rounds):
+        for level, each in found.items():
+            frames = folder / f"frames-{level}-{turn}"
+            each.append(bundles.ours(image, frames, "--level", str(level)))
+            run("rm", "-rf", frames)
+    took = {level: statistics.median(each_took for each_took, _ in each) for level, each in found.items()}
+    size = {level: each[0][1] for level, each in found.items()}
+    print("| `--level` | time | size |\n|---|---|---|")
+    for level in LEVELS:
+        print(f"| {level} | {took[level] / took[USUAL_LEVEL]:.2f} | {size[level] / size[USUAL_LEVEL]:.3f} |")
+
+
 def main() -> None:
-    """Measure in turns, and print medians."""
+    """Measure what was asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--levels", action="store_true", help="only compare the levels of `bundle create`")
+    parser.add_argument("--image", type=Path, help="for --levels: another image than the usual one")
+    asked = parser.parse_args()
     end_orderly_when_told()
-    made = images()
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
-        folder = Path(name)
-        bundles = Bundles(folder)
-        nearly = folder / "nearly.img"
-        changed(made.old, nearly)
-        rows: dict[str, list[tuple[float, int]]] = {}
-        for turn in range(rounds):
-            frames = folder / f"frames-{turn}"
-            rows.setdefault("usbupdate, first", []).append(bundles.ours(made.old, frames))
-            rows.setdefault("usbupdate, a nearly equal image", []).append(bundles.ours(nearly, frames))
-            for level in RAUC_LEVELS:
-                rows.setdefault(f"rauc bundle, zstd {level}", []).append(bundles.theirs(made.old, level))
-        for what, each in rows.items():
-            print(f"{what}: {statistics.median(took for took, _ in each):.1f} s, {each[0][1] / 1e6:.1f} MB")
+        if asked.levels:
+            compare_levels(asked.image or images().old, Path(name), asked.rounds)
+        else:
+            compare_bundles(Path(name), asked.rounds)
+
+
+def compare_bundles(folder: Path, rounds: int) -> None:
+    """Measure bundles and those of RAUC in turns, and print medians."""
+    made = images()
+    bundles = Bundles(folder)
+    nearly = folder / "nearly.img"
+    changed(made.old, nearly)
+    rows: dict[str, list[tuple[float, int]]] = {}
+    for turn in range(rounds):
+        frames = folder / f"frames-{turn}"
+        rows.setdefault("usbupdate, first", []).append(bundles.ours(made.old, frames))
+        rows.setdefault("usbupdate, a nearly equal image", []).append(bundles.ours(nearly, frames))
+        for level in RAUC_LEVELS:
+            rows.setdefault(f"rauc bundle, zstd {level}", []).append(bundles.theirs(made.old, level))
+    for what, each in rows.items():
+        print(f"{what}: {statistics.median(took for took, _ in each):.1f} s, {each[0][1] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

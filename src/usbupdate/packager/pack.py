@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from usbupdate.core.words import SlotClass
 
 LEVEL: Final = 12
-"""Half the time of 19 for a few per cent of size."""
+"""A quarter of the time of 19 for a few per cent of size; docs/release-engineer.md has the numbers."""
 
 ZSTD: Final = zstandard.ZSTD_VERSION
 """Another version of the library makes other frames of the same bytes."""
