@@ -177,7 +177,7 @@ def _from_dictionary(chunk: IndexedChunk, record: DeltaChunk, packs: PackReader,
 
     # 3. Size and window before memory, as for any frame.
     require_frame_fits(frame, chunk)
-    known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
+    known = raw_dictionary(dictionary)
     try:
         return zstandard.ZstdDecompressor(dict_data=known, max_window_size=WINDOW_MAX).decompress(
             frame, max_output_size=chunk.size, allow_extra_data=False
@@ -223,6 +223,11 @@ def decode_recipe(stored: bytes, chunk: int, base_blocks: int) -> tuple[list[Blo
         if end > base_blocks or total > _BLOCKS_MAX:
             raise _broken_recipe(chunk, "a range outside the base, or too large a dictionary")
     return ranges, numbers.rest()
+
+
+def raw_dictionary(contents: bytes) -> zstandard.ZstdCompressionDict | None:
+    """Return some bytes as the dictionary of a frame, as they are; None of no bytes, for which zstd has no dictionary."""
+    return zstandard.ZstdCompressionDict(contents, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if contents else None
 
 
 class _Varints:

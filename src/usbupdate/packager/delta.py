@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mmap
-import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from usbupdate.core.delta import BLOCK, DeltaChunk, decode_recipe, encode, encode_recipe
+from usbupdate.core.delta import BLOCK, DeltaChunk, decode_recipe, encode, encode_recipe, raw_dictionary
 from usbupdate.core.index import Index
 from usbupdate.core.manifest import Blob, Delta
 from usbupdate.core.words import Digest
@@ -80,7 +79,7 @@ def make_delta(image: Path, artifact: Artifact, base: Path, payload: Path, how: 
         if known == artifact.image:
             return None
         key = key_of("base", SEARCH, known.sha256)
-        known_base = _Base(old, known, lambda: look_at(old, key, how.cache, how.threads or os.cpu_count() or 1))
+        known_base = _Base(old, known, lambda: look_at(old, key, how.cache, how.thread_count))
         try:
             return _make(index, artifact, new, known_base, payload, how)
         except OSError as error:
@@ -113,8 +112,7 @@ def _make(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet
     index: Index, artifact: Artifact, new: mmap.mmap, base: _Base, payload: Path, how: Packing
 ) -> Delta | None:
     records: list[DeltaChunk] = []
-    threads = how.threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads, thread_name_prefix="delta") as pool, PackWriter(payload, how.pack_size) as packs:
+    with ThreadPoolExecutor(how.thread_count, thread_name_prefix="delta") as pool, PackWriter(payload, how.pack_size) as packs:
         pending: deque[_Told] = deque()
 
         def settle() -> None:
@@ -125,7 +123,7 @@ def _make(  # noqa: PLR0913, PLR0917 - the loop in which all parts meet
         for chunk in _differing(index, artifact.chunk_size, new, base.contents, how):
             start = chunk.number * artifact.chunk_size
             pending.append(_Told(chunk, pool.submit(_stored, base, new[start : start + chunk.size], chunk, start, how)))
-            if len(pending) >= 2 * threads:
+            if len(pending) >= 2 * how.thread_count:
                 settle()
         while pending:
             settle()
@@ -179,8 +177,7 @@ def _compress(raw: bytes, dictionary: bytes) -> bytes:
     parameters = zstandard.ZstdCompressionParameters.from_level(
         DELTA_LEVEL, window_log=window_log, write_content_size=True, write_checksum=False, write_dict_id=False
     )
-    known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
-    return zstandard.ZstdCompressor(dict_data=known, compression_params=parameters).compress(raw)
+    return zstandard.ZstdCompressor(dict_data=raw_dictionary(dictionary), compression_params=parameters).compress(raw)
 
 
 @contextlib.contextmanager

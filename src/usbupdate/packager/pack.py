@@ -18,6 +18,7 @@ import zstandard
 
 from usbupdate import durable
 from usbupdate.core import index
+from usbupdate.core.delta import raw_dictionary
 from usbupdate.core.index import IndexedChunk, chunk_size_for
 from usbupdate.core.manifest import IMAGE_SIZE_MAX, PACK_SIZE_MAX, Artifact, Blob
 from usbupdate.core.words import Digest
@@ -50,6 +51,11 @@ class Packing:
     progress: Callable[[int], None] = lambda _: None
     cache: FrameCache = NoCache()  # noqa: RUF009 - it has no state
 
+    @property
+    def thread_count(self) -> int:
+        """How many threads that is."""
+        return self.threads or os.cpu_count() or 1
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -75,17 +81,16 @@ def pack_image(image: Path, slot_class: SlotClass, payload: Path, how: Packing) 
         UnusableFileError: the image cannot be read, is empty, too large, or changes meanwhile.
         OfficeWriteError: `payload` cannot be written.
     """
-    threads = how.threads or os.cpu_count() or 1
     try:
         with (
             _opened(image) as source,
-            ThreadPoolExecutor(threads, thread_name_prefix="pack") as pool,
+            ThreadPoolExecutor(how.thread_count, thread_name_prefix="pack") as pool,
             PackWriter(payload, how.pack_size) as packs,
         ):
             size = _size(image, source)
             chunk_size = chunk_size_for(size)
             records: list[bytes] = []
-            digest = _pack(source, size, chunk_size, how, pool, threads * 2, packs, records)
+            digest = _pack(source, size, chunk_size, how, pool, how.thread_count * 2, packs, records)
             if digest is None:
                 raise UnusableFileError(path=str(image), problem="it changes while it is read")
             packs.finish()
@@ -228,12 +233,11 @@ def _frame(raw: bytes, digest: bytes, how: Packing) -> bytes:
 
 def gives(frame: bytes, raw: bytes, dictionary: bytes = b"") -> bool:
     """Tell whether a frame decompresses to certain bytes."""
-    known = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if dictionary else None
     try:
         # What it announces is what gets memory.
         if zstandard.get_frame_parameters(frame).content_size != len(raw):
             return False
-        return zstandard.ZstdDecompressor(dict_data=known).decompress(frame, allow_extra_data=False) == raw
+        return zstandard.ZstdDecompressor(dict_data=raw_dictionary(dictionary)).decompress(frame, allow_extra_data=False) == raw
     except zstandard.ZstdError:
         return False
 
