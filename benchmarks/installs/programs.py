@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ def _started(*command: str | Path, **environment: str) -> Iterator[subprocess.Po
 
 def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """End a program that leads a session, and everything that it started in it, if it has not ended by itself."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        try:
-            process.wait(_CLEARED_S)
-        except subprocess.TimeoutExpired:
-            continue
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_CLEARED_S)
+    # Also what the program leaves behind that has ended meanwhile.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
