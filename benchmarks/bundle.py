@@ -18,7 +18,7 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "images")]
 
 from installs import rauc  # noqa: E402 - found by the line above
-from installs.images import images  # noqa: E402
+from installs.images import SMALL, USUAL, images  # noqa: E402
 from installs.mounts import mounted  # noqa: E402
 from installs.office import Office  # noqa: E402
 from installs.programs import end_orderly_when_told, run  # noqa: E402
@@ -82,16 +82,17 @@ def main() -> None:
     """Measure in turns, and print medians."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--small", action="store_true", help="a small system, to try the benchmark itself")
+    given = parser.parse_args()
     end_orderly_when_told()
-    made = images()
+    made = images(SMALL if given.small else USUAL)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         folder = Path(name)
         bundles = Bundles(folder)
         nearly = folder / "nearly.img"
         changed(made.old, nearly)
         rows: dict[str, list[tuple[float, int]]] = {}
-        for turn in range(rounds):
+        for turn in range(given.rounds):
             frames = folder / f"frames-{turn}"
             rows.setdefault("usbupdate, first", []).append(bundles.ours(made.old, frames))
             rows.setdefault("usbupdate, a nearly equal image", []).append(bundles.ours(nearly, frames))
