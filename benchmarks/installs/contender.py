@@ -76,7 +76,6 @@ class Contender:
         command: what is run; it prepares whatever a device would have from before.
         known_base: it uses what the device runs.
         leaves_unused: it does not write what the image's file system does not use.
-        writes_stick: it leaves something on the stick.
     """
 
     name: str
@@ -86,7 +85,6 @@ class Contender:
     known_base: bool = False
     reads_back: bool = False
     leaves_unused: bool = False
-    writes_stick: bool = False
     slot: Seen = Seen.FILE
 
 
