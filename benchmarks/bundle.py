@@ -19,7 +19,7 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "images")]
 
 from installs import rauc  # noqa: E402 - found by the line above
-from installs.images import images  # noqa: E402
+from installs.images import SMALL, USUAL, images  # noqa: E402
 from installs.mounts import mounted  # noqa: E402
 from installs.office import Office  # noqa: E402
 from installs.programs import end_orderly_when_told, run  # noqa: E402
@@ -29,7 +29,9 @@ from refdevice.cache import cache_folder  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RAUC_LEVELS: Final = (9, 12, 15)
+    from installs.images import Images
+
+RAUC_LEVELS: Final = (12, 15, 19, 22)
 LEVELS: Final = (3, 9, 12, 15, 19)
 USUAL_LEVEL: Final = 12
 CHANGED_FILES: Final = 40
@@ -112,26 +114,32 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--levels", action="store_true", help="only compare the levels of `bundle create`")
     parser.add_argument("--image", type=Path, help="for --levels: another image than the usual one")
+    parser.add_argument("--small", action="store_true", help="a small system, to try the benchmark itself")
     asked = parser.parse_args()
     end_orderly_when_told()
+    made = images(SMALL if asked.small else USUAL)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         if asked.levels:
-            compare_levels(asked.image or images().old, Path(name), asked.rounds)
+            compare_levels(asked.image or made.old, Path(name), asked.rounds)
         else:
-            compare_bundles(Path(name), asked.rounds)
+            compare_bundles(made, Path(name), asked.rounds)
 
 
-def compare_bundles(folder: Path, rounds: int) -> None:
+def compare_bundles(made: Images, folder: Path, rounds: int) -> None:
     """Measure bundles and those of RAUC in turns, and print medians."""
-    made = images()
     bundles = Bundles(folder)
-    nearly = folder / "nearly.img"
+    nearly, next_nearly = folder / "nearly.img", folder / "next-nearly.img"
     changed(made.old, nearly)
+    changed(made.same_kernel, next_nearly)
+    base = ("--base", str(made.old))
     rows: dict[str, list[tuple[float, int]]] = {}
     for turn in range(rounds):
         frames = folder / f"frames-{turn}"
         rows.setdefault("usbupdate, first", []).append(bundles.ours(made.old, frames))
         rows.setdefault("usbupdate, a nearly equal image", []).append(bundles.ours(nearly, frames))
+        with_base = folder / f"frames-base-{turn}"
+        rows.setdefault("usbupdate with a base, first", []).append(bundles.ours(made.same_kernel, with_base, *base))
+        rows.setdefault("usbupdate with a base, a nearly equal image", []).append(bundles.ours(next_nearly, with_base, *base))
         for level in RAUC_LEVELS:
             rows.setdefault(f"rauc bundle, zstd {level}", []).append(bundles.theirs(made.old, level))
     for what, each in rows.items():

@@ -75,7 +75,6 @@ class Contender:
     Attributes:
         command: what is run; it prepares whatever a device would have from before.
         known_base: it uses what the device runs.
-        writes_stick: it leaves something on the stick.
     """
 
     name: str
@@ -84,7 +83,6 @@ class Contender:
     proof: Proof
     known_base: bool = False
     reads_back: bool = False
-    writes_stick: bool = False
     slot: Seen = Seen.FILE
 
 

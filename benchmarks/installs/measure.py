@@ -61,11 +61,8 @@ def install(contender: Contender, task: Task, setting: Setting, scratch: Path) -
         shown = stack.enter_context(throttled(slot, setting.slot)) if setting.slot else slot
         if contender.slot is Seen.BLOCK_DEVICE:
             shown = stack.enter_context(looped(shown))
-        if contender.writes_stick:
-            run("cp", stick, own / "stick.img")
-            stick = own / "stick.img"
         beneath = stack.enter_context(throttled(stick, setting.stick)) if setting.stick else stick
-        mount = stack.enter_context(mounted(beneath, "rw" if contender.writes_stick else "ro"))
+        mount = stack.enter_context(mounted(beneath, "ro"))
         command = contender.command(Run(mount, shown, running, own))
         loop = _loop_of(mount)
         run("sync")

@@ -27,8 +27,8 @@ Written by `sudo make bench` on {date}: a machine with {processors} processors, 
 clock has stopped. Slow sticks and slots are made by QEMU's storage daemon, which limits reading and writing together. Memory is that of the largest process, at its peak.
 
 "usbupdate" is the installation as a device does it once it trusts the manifest: everything that the slot lacks is proven before the first write ([ADR 0006](adr/0006-verified-before-the-first-write.md)), proven again when it is
-written, and read back from the slot's device. No peer reads back, so there is a row without it for comparison only: a device always reads back. "Whole insertion" is what a technician waits for: `usbupdate device insert` from its
-start, with the stick's metadata verified, the release installed and read back, the boot loader told, and the signed receipts on the stick.
+written, and read back from the slot's device. No peer reads back, so there is a row without it for comparison only: a device always reads back. "Whole insertion" is what a technician waits for before
+the restart: all of `usbupdate device insert`, the start of the program included, with the stick's metadata verified, the release installed and read back, the state saved, and the boot loader told.
 
 The peers are Debian's packages: {versions}. What differs among them besides time:
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from installs.mounts import is_mounted
-from installs.programs import end, run
+from installs.programs import run, started
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -25,23 +25,19 @@ def throttled(file: Path, bytes_per_s: int) -> Iterator[Path]:
     """
     shown = file.with_name(f"{file.name}.slow")
     shown.touch()
-    process = subprocess.Popen(  # noqa: S603 - it runs while something is measured
-        [
-            "qemu-storage-daemon",
-            *("--object", f"throttle-group,id=rate,x-bps-total={bytes_per_s}"),
-            *("--blockdev", f"driver=file,node-name=file,filename={file},cache.direct=on,discard=unmap"),
-            *("--blockdev", "driver=raw,node-name=raw,file=file"),
-            *("--blockdev", "driver=throttle,node-name=slow,file=raw,throttle-group=rate"),
-            *("--export", f"type=fuse,id=shown,node-name=slow,mountpoint={shown},writable=on,growable=off,allow-other=off"),
-        ],
-        # Ctrl-C is for the benchmark alone: what is mounted upon the daemon has to go before it.
-        start_new_session=True,
+    daemon = (
+        "qemu-storage-daemon",
+        *("--object", f"throttle-group,id=rate,x-bps-total={bytes_per_s}"),
+        *("--blockdev", f"driver=file,node-name=file,filename={file},cache.direct=on,discard=unmap"),
+        *("--blockdev", "driver=raw,node-name=raw,file=file"),
+        *("--blockdev", "driver=throttle,node-name=slow,file=raw,throttle-group=rate"),
+        *("--export", f"type=fuse,id=shown,node-name=slow,mountpoint={shown},writable=on,growable=off,allow-other=off"),
     )
     try:
-        _await_size(shown, file.stat().st_size, process)
-        yield shown
+        with started(*daemon) as process:
+            _await_size(shown, file.stat().st_size, process)
+            yield shown
     finally:
-        end(process)
         # A daemon that was killed leaves its mount behind, at which nobody answers.
         if is_mounted(shown):
             run("umount", "--lazy", shown)

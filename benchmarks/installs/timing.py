@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from installs.programs import end
+from installs.programs import started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,18 +45,8 @@ def timed(command: Sequence[str], written: Path) -> Timed:
         # By way of a small program: the kernel counts for a process also the memory of the one that it was forked from.
         measuring = ("/usr/bin/time", "--format=%M", f"--output={told.name}", "unshare", "--mount", *command)
         start = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603 - the contenders' own
-            measuring,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **_KEEPING},
-            start_new_session=True,
-        )
-        try:
+        with started(*measuring, output=output, **_KEEPING) as process:
             process.wait()
-        finally:
-            end(process)
         descriptor = os.open(written, os.O_RDONLY)
         try:
             os.fsync(descriptor)
