@@ -55,11 +55,14 @@ class DirectoryMedium:
     @contextmanager
     def kept_open(self) -> Iterator[None]:
         """Keep the files open that `read_at` reads, until this ends: a pack is read thousands of times, by several threads."""
-        self._kept = {} if _HAS_PREAD else None
+        if self._kept is not None or not _HAS_PREAD:
+            yield
+            return
+        self._kept = {}
         try:
             yield
         finally:
-            kept, self._kept = self._kept or {}, None
+            kept, self._kept = self._kept, None
             with ExitStack() as stack:
                 for descriptor, _ in kept.values():
                     stack.callback(os.close, descriptor)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import struct
 
 import pytest
@@ -51,7 +52,7 @@ def _images(draw: st.DrawFn) -> tuple[Artifact, list[IndexedChunk]]:
         size = CHUNK if number < count - 1 else last
         digest = draw(st.binary(min_size=32, max_size=32))
         if draw(st.booleans()):
-            chunks.append(IndexedChunk(number, size, digest, bytes(32), 0, 0, 0))
+            chunks.append(IndexedChunk(number, size, hashlib.sha256(bytes(size)).digest(), bytes(32), 0, 0, 0))
             continue
         pack = draw(st.integers(0, len(pack_sizes) - 1))
         stored_size = draw(st.integers(1, stored_size_max(CHUNK)))
@@ -150,6 +151,17 @@ def test_a_zero_chunk_with_a_place_is_malformed(record: bytes) -> None:
         Index(record, _artifact(CHUNK, [1000, 1000]))
 
 
+@pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK])
+def test_a_zero_chunk_with_the_digest_of_something_else_is_malformed(size: int) -> None:
+    def record(contents: bytes) -> bytes:
+        return _record(0, 0, 0, digest=hashlib.sha256(contents).digest(), stored_digest=bytes(32))
+
+    assert Index(record(bytes(size)), _artifact(size, []))[0].is_zero
+    for other in (bytes(size + 1), b"\1" * size):
+        with pytest.raises(MalformedError, match="chunk of zeros"):
+            Index(record(other), _artifact(size, []))
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 5])
 def test_a_wrong_number_of_records_is_malformed(count: int) -> None:
     with pytest.raises(MalformedError, match="not 3 records"):
@@ -179,7 +191,7 @@ def test_the_index_of_any_image_is_bounded(image_size: int) -> None:
 )
 def test_chunks_cover_an_image_of_any_size_exactly(image_size: int) -> None:
     count = -(-image_size // CHUNK)
-    index = Index(_record(0, 0, 0, stored_digest=bytes(32)) * count, _artifact(image_size, []))
+    index = Index(_record(0, 0, 10) * count, _artifact(image_size, [10]))
     assert len(index) == count
     assert index[count - 1].size == image_size - (count - 1) * CHUNK
     assert index[0].size == min(CHUNK, image_size)

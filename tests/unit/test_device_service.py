@@ -82,8 +82,8 @@ def test_a_waiting_stick_says_busy_at_once_and_gets_its_turn(field: Field, manag
         # Ready before the wait, or the start of the machine would wait for it too.
         assert manager.recv(4096) == b"READY=1"
         assert service.stdout is not None
-        assert service.stdout.readline() == "busy, do not remove: Another stick comes first.\n"
-        assert sentence(field.rig) == "busy, do not remove: Another stick comes first."
+        assert service.stdout.readline() == "busy, do not remove: Another stick or command comes first.\n"
+        assert sentence(field.rig) == "busy, do not remove: Another stick or command comes first."
         assert field.rig.status()["state"] == "idle"
     assert "STATUS=verifying: 100 %" in heard_until(manager, "STOPPING=1")
     out, err = service.communicate(timeout=60)

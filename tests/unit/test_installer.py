@@ -3,17 +3,30 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.board import loop_device
 from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, Told, an_image, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
+from usbupdate.device import installer as installer_module, placing
 from usbupdate.device.installer import Installer
+from usbupdate.device.pipeline import WORKERS, unfinished_max
+from usbupdate.device.slotimages import OpenImage
 from usbupdate.device.supply import open_supplies
-from usbupdate.errors import ImageTooLargeError, SlotClassMissingError, SlotClassUnknownError, SlotReadError, SlotWriteError
+from usbupdate.errors import (
+    ImageTooLargeError,
+    ReadBackError,
+    SlotClassMissingError,
+    SlotClassUnknownError,
+    SlotReadError,
+    SlotWriteError,
+    StoredBytesDifferError,
+)
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
@@ -23,7 +36,6 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumPath
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
-    from usbupdate.device.slotimages import OpenImage
 
 IMAGE = an_image(7, zero=frozenset({2, 5}), last=1234)
 PAYLOAD = packed({ROOTFS: IMAGE})
@@ -188,6 +200,83 @@ def test_a_direct_write_that_fails_ends_the_installation(
         Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, workers=1).install(Told())
     assert refused == [0]
     assert slot.contents == slot.before
+
+
+@pytest.mark.parametrize("last", [1536, 512])
+def test_the_end_of_an_image_that_the_device_did_not_keep_is_not_read_from_memory(
+    mount: Path, medium: DirectoryMedium, tmp_path: Path, last: int
+) -> None:
+    """The device ends within the image's last page, which cannot be read past the cache."""
+    image = an_image(3, last=last)
+    payload = packed({ROOTFS: image})
+    payload.write(mount)
+    backing = tmp_path / "backing"
+    backing.write_bytes(b"\xaa" * (2 * CHUNK + 1536))
+
+    class Losing(OpenImage):
+        def sync(self) -> None:
+            super().sync()
+            with backing.open("r+b") as file:
+                file.seek(2 * CHUNK)
+                file.write(b"\xaa" * last)
+                os.fsync(file.fileno())
+
+    with loop_device(backing) as device:
+        opened = Losing(ROOTFS, os.open(device, os.O_RDWR | os.O_EXCL), direct=True)
+        with pytest.raises(ReadBackError):
+            Installer(payload.manifest, medium, {ROOTFS: opened}).install(Told())
+        opened.close()
+
+
+@pytest.mark.parametrize("workers", [1, WORKERS])
+def test_what_is_wrong_with_an_earlier_chunk_is_said_and_not_the_later_fault_of_the_slot(
+    mount: Path, medium: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(placing, "_SEGMENT", 8 * CHUNK)
+    payload = packed({ROOTFS: an_image(40)}, chunks_per_pack=1)
+    payload.write(mount)
+    # The last one that is begun before the second sync.
+    damaged = payload.artifact.packs[max(8, unfinished_max(workers) + 1) - 1]
+    payload.file(mount, damaged).write_bytes(bytes(damaged.size))
+
+    class Failing(PassingOn):
+        syncs = 0
+
+        def sync(self) -> None:
+            self.syncs += 1
+            if self.syncs > 1:
+                raise SlotWriteError(slot_class=ROOTFS, problem="Input/output error")
+
+    slot = SlotFile(tmp_path / "slot", b"\xaa" * (40 * CHUNK))
+    with pytest.raises(StoredBytesDifferError):
+        Installer(payload.manifest, medium, {ROOTFS: Failing(slot.open())}, workers=workers).install(Told())
+
+
+def test_an_installation_that_is_done_again_looks_at_everything_again(stick: DirectoryMedium, tmp_path: Path) -> None:
+    slot = a_slot(tmp_path)
+    installer = Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, workers=WORKERS)
+    installer.verify(Told())
+    installer.install(Told())
+    slot.file.write_bytes(b"\x55" * len(IMAGE))
+
+    assert installer.install(Told()).written == len(IMAGE)
+    assert slot.contents == IMAGE
+
+
+def test_large_chunks_are_worked_on_one_after_the_other(
+    stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installer_module, "_CHUNKS_MAX", 8 * CHUNK)
+    writers: set[int] = set()
+
+    class Watched(PassingOn):
+        def write_at(self, offset: int, contents: bytes) -> None:
+            writers.add(threading.get_ident())
+            super().write_at(offset, contents)
+
+    Installer(PAYLOAD.manifest, stick, {ROOTFS: Watched(a_slot(tmp_path).open())}, workers=WORKERS).install(Told())
+
+    assert writers == {threading.get_ident()}
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,9 @@ def test_boot_confirmation_starts_without_trust_cryptography_or_typer(path: str)
         pytest.skip(f"{path} is not there yet")
     done = _imported_modules(f"import {path}", LATE_DEPENDENCIES)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_insertion_starts_without_typer_and_the_office() -> None:
+    office = [f"usbupdate.{module.name}" for module in modules() if module.layer in {"packager", "audit"}]
+    done = _imported_modules("import usbupdate.cli.insertion", ["typer", "rich", "click", *office])
+    assert done.returncode == 0, done.stderr

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from usbupdate.device.pipeline import WORKERS, in_order, unfinished_max
+from usbupdate.device.pipeline import WORKERS, Done, in_order, threads, unfinished_max
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,3 +68,36 @@ def test_whoever_stops_listening_leaves_no_thread_behind() -> None:
     results.close()
 
     assert threading.active_count() == threads
+
+
+def test_an_impatient_person_does_not_leave_threads_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, may_end, impatient = threading.Event(), threading.Event(), [KeyboardInterrupt, KeyboardInterrupt]
+    shutdown = ThreadPoolExecutor.shutdown
+
+    def interrupted(pool: ThreadPoolExecutor, *, wait: bool, cancel_futures: bool) -> None:
+        if impatient:
+            raise impatient.pop()
+        may_end.set()
+        shutdown(pool, wait=wait, cancel_futures=cancel_futures)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupted)
+    before = threading.active_count()
+
+    def work() -> None:
+        at_work.set()
+        assert may_end.wait(10)
+
+    def start_and_leave() -> None:
+        with threads(2, "test") as pool:
+            pool.submit(work)
+            assert at_work.wait(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        start_and_leave()
+    assert may_end.is_set()
+    assert threading.active_count() == before
+
+
+def test_a_known_result_stands_in_its_turn() -> None:
+    tasks: list[Callable[[], int]] = [partial(int, 0), Done(1), partial(int, 2), Done(3)]
+    assert [*in_order(tasks, WORKERS)] == [*in_order(tasks, 1)] == [0, 1, 2, 3]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from usbupdate.cli.joining import agent_of
 from usbupdate.cli.outcome import require_kept
+from usbupdate.cli.reporting import run_plainly
 from usbupdate.device.configuration import DEFAULT_PATH
 from usbupdate.device.notify import Notifier
-from usbupdate.errors import ExitCode, UsbupdateError
 
 
 def run() -> int:
@@ -21,12 +21,7 @@ def run() -> int:
     parser = argparse.ArgumentParser(prog="usbupdate device boot")
     parser.add_argument("--config", type=Path, default=DEFAULT_PATH)
     configuration_path = parser.parse_args(sys.argv[3:]).config
-    try:
-        boot(configuration_path)
-    except UsbupdateError as error:
-        print(f"Error: {error}\nWhat to do: {error.hint}", file=sys.stderr)  # noqa: T201 - typer is not here to do it
-        return error.exit_code
-    return ExitCode.OK
+    return run_plainly(lambda: boot(configuration_path))
 
 
 def boot(configuration_path: Path) -> None:

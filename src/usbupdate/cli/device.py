@@ -7,33 +7,24 @@ import pwd
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from usbupdate.cli import boot as boot_path
-from usbupdate.cli.joining import agent_of, announcer_of, show_status_of
-from usbupdate.cli.progress import InstallProgress
+from usbupdate.cli import boot as boot_path, insertion
+from usbupdate.cli.joining import agent_of, show_status_of
+from usbupdate.cli.reporting import report_of
 from usbupdate.cli.status import show_findings
 from usbupdate.core.policy import Insertion
 from usbupdate.core.words import DeviceId
-from usbupdate.device.answering import is_answered_beside
 from usbupdate.device.board import running_slot
 from usbupdate.device.check import check_device
 from usbupdate.device.clock import LinuxClock
 from usbupdate.device.configuration import DEFAULT_PATH, load_configuration
-from usbupdate.device.media import connected_ms
 from usbupdate.device.monitor import UdevSticks, keep_watch
-from usbupdate.device.notify import Notifier
 from usbupdate.device.obligations import Rest
 from usbupdate.device.provision import Request, provision as make_device, running_release
-from usbupdate.device.replug import take_each_plugging
-from usbupdate.device.signals import Signal
-from usbupdate.device.statestore import is_marked_trial
 from usbupdate.errors import DeviceUnfitError, UsbupdateError
-
-_STICK_FIRST: Final = "Another stick comes first."
-_TRIAL_FIRST: Final = "The new release is checked first."
 
 app = typer.Typer(name="device", help="The device's side: verify, install, commit or roll back.", no_args_is_help=True)
 
@@ -67,38 +58,31 @@ def check(config: Config = DEFAULT_PATH, as_json: AsJson = False) -> None:
 @app.command()
 def insert(source: Source, config: Config = DEFAULT_PATH) -> None:
     """Look at a stick and do what it is for; this is what udev starts."""
-    notifier = Notifier.of_environment()
-    notifier.ready()
-    try:
-        if is_answered_beside(source, _filesystems(config)):
-            return
-        take_each_plugging(source, lambda insertion: _take(source, config, insertion, "unattended"))
-    finally:
-        notifier.stopping()
+    insertion.insert(source, config)
 
 
 @app.command()
 def monitor(config: Config = DEFAULT_PATH) -> None:
     """Wait for sticks and take care of each, until told to stop; only for systems without systemd."""
 
-    def take(source: Path, insertion: Insertion) -> Rest:
+    def take(source: Path, how: Insertion) -> Rest:
         try:
-            return _take(source, config, insertion, "unattended")
+            return insertion.take(source, config, how, insertion.UNATTENDED)
         except UsbupdateError as error:
             # It is signalled and recorded; the next stick is another matter.
-            typer.echo(f"Error: {error}\nWhat to do: {error.hint}", err=True)
+            report_of(error).show()
             return Rest.IDLE
 
     # As with Ctrl-C, so that a stick that is mounted gets unmounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        keep_watch(UdevSticks(_filesystems(config)), take)
+        keep_watch(UdevSticks(insertion.filesystems(config)), take)
 
 
 @app.command()
 def install(source: Source, config: Config = DEFAULT_PATH) -> None:
     """Install from a stick because a person asks; lifts "tried before" and nothing else."""
-    _take(source, config, Insertion.PERSON, _person())
+    insertion.take(source, config, Insertion.PERSON, _person())
 
 
 @app.command()
@@ -122,7 +106,7 @@ def activate(
     ] = False,
 ) -> None:
     """Restart into an installed release without waiting for its gate."""
-    with agent_of(config, "unattended" if if_allowed else _person()) as agent:
+    with agent_of(config, insertion.UNATTENDED if if_allowed else _person()) as agent:
         if if_allowed:
             agent.ask_again()
         elif withdraw:
@@ -143,34 +127,6 @@ def rollback(config: Config = DEFAULT_PATH) -> None:
     """Give up the release on trial and go back to the old one."""
     with agent_of(config, _person()) as agent:
         agent.roll_back()
-
-
-def _take(source: Path, config: Path, insertion: Insertion, operator: str) -> Rest:
-    waited_for = ""
-
-    def wait() -> None:
-        nonlocal waited_for
-        waited_for = _TRIAL_FIRST if is_marked_trial(load_configuration(config).state_dir) else _STICK_FIRST
-        announcer_of(config).announce(Signal.BUSY, waited_for)
-
-    tell = Notifier.of_environment().status
-    with InstallProgress(tell) as progress, agent_of(config, operator, progress, wait) as agent:
-        agent.start()
-        if waited_for and not source.exists():
-            # Pulled while it waited. What was said of the other one since then stands; but "busy" would stand for ever.
-            agent.announce()
-            announcer = announcer_of(config)
-            if announcer.shows(Signal.BUSY, waited_for):
-                announcer.announce(Signal.REFUSED, "The stick was removed before its turn. Put it in again.")
-            return agent.rest
-        return agent.take(source, insertion, connected_ms(source, LinuxClock()))
-
-
-def _filesystems(config: Path) -> tuple[str, ...]:
-    """Return the file systems that are read; none where nobody says, and then a stick is told why by its first part."""
-    with suppress(UsbupdateError):
-        return load_configuration(config).filesystems
-    return ()
 
 
 def _person() -> str:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from usbupdate.cli import audit, bundle, key, repo, stick
+from usbupdate.cli.reporting import STOPPED, Report, report_of
 from usbupdate.errors import ExitCode, UsbupdateError
 
 
@@ -21,19 +22,14 @@ class _Reporting(TyperGroup):
         try:
             return super().invoke(ctx)
         except UsbupdateError as error:
-            _report(str(error), error.hint)
-            raise typer.Exit(error.exit_code) from error
+            raise _told(report_of(error)) from error
         except (typer.Abort, KeyboardInterrupt) as error:
-            _report("Stopped.", "Nothing that is half done counts: run the command again when you are ready.")
-            raise typer.Exit(ExitCode.STOPPED) from error
+            raise _told(STOPPED) from error
         except BrokenPipeError:
             # Somebody reads no further, as in `usbupdate … | head`; typer ends quietly then.
             raise
         except OSError as error:
-            _report(
-                f"{error.filename or 'A file'}: {error.strerror or error}.", "Check the path, its permissions and free space."
-            )
-            raise typer.Exit(ExitCode.INPUT) from error
+            raise _told(report_of(error)) from error
 
 
 app = typer.Typer(
@@ -74,5 +70,6 @@ def run() -> int:
     return ExitCode.OK
 
 
-def _report(what: str, hint: str) -> None:
-    typer.echo(f"Error: {what}\nWhat to do: {hint}", err=True)
+def _told(report: Report) -> typer.Exit:
+    report.show()
+    return typer.Exit(report.exit_code)

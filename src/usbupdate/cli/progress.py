@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Self
 
-import typer
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -113,7 +111,8 @@ class InstallProgress:
             self._tenths = tenths
             pace = self._pace.words(done_bytes, total_bytes) if self._pace is not None else ""
             line = f"{self._what}: {tenths * 100 // _STEP} %{pace}"
-            typer.echo(line, err=True)
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
             if self._tell is not None:
                 self._tell(line)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 import zstandard
 
+from usbupdate.core.index import zeros
 from usbupdate.core.manifest import CHUNK_SIZE_MAX
 from usbupdate.errors import ContentsDifferError, FrameBrokenError, StoredBytesDifferError
 
@@ -111,13 +111,6 @@ def require_frame_fits(frame: bytes, chunk: IndexedChunk) -> None:
     # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
     if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
         raise FrameBrokenError(chunk=chunk.number)
-
-
-@lru_cache(maxsize=2)
-def zeros(size: int) -> tuple[bytes, bytes]:
-    """Return so many zeros and their digest; kept, for an image has chunks of one size, and a last one."""
-    raw = bytes(size)
-    return raw, hashlib.sha256(raw).digest()
 
 
 def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:

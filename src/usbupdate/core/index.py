@@ -6,8 +6,10 @@ between check and use.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.manifest import CHUNK_SIZE_MIN, INDEX_SIZE_MAX, Artifact
@@ -62,6 +64,13 @@ def encode(chunks: Iterable[IndexedChunk]) -> bytes:
     )
 
 
+@lru_cache(maxsize=2)
+def zeros(size: int) -> tuple[bytes, bytes]:
+    """Return so many zeros and their digest; kept, for an image has chunks of one size, and a last one."""
+    raw = bytes(size)
+    return raw, hashlib.sha256(raw).digest()
+
+
 class Index:
     """A verified index; every record has been checked against the manifest's sizes."""
 
@@ -107,6 +116,8 @@ class Index:
         if chunk.is_zero:
             if chunk.stored_digest != _NO_DIGEST or chunk.pack or chunk.offset:
                 raise broken("a chunk of zeros has a place in a pack")
+            if chunk.digest != zeros(chunk.size)[1]:
+                raise broken("a chunk of zeros has another digest than so many zeros")
             return
         if chunk.stored_size > stored_size_max(self._artifact.chunk_size):
             raise broken("more stored bytes than a chunk can need")

@@ -9,13 +9,13 @@ Source: design, section 4, "Install, per chunk".
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from usbupdate.core.fit import require_fits
 from usbupdate.core.receipt import Traffic
-from usbupdate.device.pipeline import in_order
-from usbupdate.device.placing import Placing, ReadBack
-from usbupdate.device.supply import NO_BASES, Base, Supplied, Way, open_supplies
+from usbupdate.device.pipeline import PIECES, in_order
+from usbupdate.device.placing import Placing, ReadBack, Wrote
+from usbupdate.device.supply import NO_BASES, Base, Way, open_supplies
 from usbupdate.errors import UsbupdateError
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
+
+
+_CHUNKS_MAX: Final = 24 << 20
+"""Bytes of chunks in memory at the same time; one thread works even where its chunks alone are more."""
 
 
 class Advance(Protocol):
@@ -93,7 +97,8 @@ class Installer:
         done, total = 0, self._image_bytes()
         for placing in self._opened():
             before, size = done, placing.artifact.image.size
-            with placing.looking_meanwhile(self._workers), closing(in_order(placing.proofs(), self._workers)) as proofs:
+            workers = self._workers_for(placing)
+            with placing.looking_meanwhile(workers), closing(in_order(placing.proofs(), workers)) as proofs:
                 for proven in proofs:
                     placing.note(proven)
                     # Where it stands in the image: zeros are passed over.
@@ -127,9 +132,10 @@ class Installer:
         progress.began("installing")
         tally = _Tally(progress, total=2 * self._image_bytes())
         try:
-            for placing in self._opened():
+            placings, self._placings = self._opened(), []
+            for placing in placings:
                 tally.read(placing.supply.read)
-                _install(placing, tally, self._workers)
+                _install(placing, tally, self._workers_for(placing))
         except UsbupdateError:
             progress.stopped(tally.traffic())
             raise
@@ -141,6 +147,10 @@ class Installer:
             supplies = open_supplies(self._manifest, self._medium, self._bases)
             self._placings = [Placing(artifact, supply, self._images[artifact.slot_class]) for artifact, supply in supplies]
         return self._placings
+
+    def _workers_for(self, placing: Placing) -> int:
+        """Return how many may work at once: chunks of very large images are large too."""
+        return max(1, min(self._workers, _CHUNKS_MAX // (PIECES * placing.artifact.chunk_size)))
 
     def _image_bytes(self) -> int:
         return sum(artifact.image.size for artifact in self._manifest.artifacts)
@@ -155,13 +165,13 @@ def _install(placing: Placing, tally: _Tally, workers: int) -> None:
                 tally.read_back(step.chunk)
                 continue
             placing.note(step.look)
-            if step.supplied is None:
+            if step.wrote is None:
                 tally.held(step.look.chunk)
                 continue
             if not tally.has_written:
                 placing.image.sync()
                 tally.first_write()
-            tally.wrote(step.supplied)
+            tally.wrote(step.wrote)
 
     # 3. The rest of what it kept, as the device has it and not as memory remembers.
     placing.image.sync()
@@ -203,12 +213,12 @@ class _Tally:
         self._skipped += chunk.size
         self._advance(chunk.size)
 
-    def wrote(self, supplied: Supplied) -> None:
+    def wrote(self, wrote: Wrote) -> None:
         """Count a chunk that was written."""
-        self._chunks[supplied.way] += 1
-        self._written += len(supplied.contents)
-        self._read += supplied.read
-        self._advance(len(supplied.contents))
+        self._chunks[wrote.way] += 1
+        self._written += wrote.size
+        self._read += wrote.read
+        self._advance(wrote.size)
 
     def read_back(self, chunk: IndexedChunk) -> None:
         """Count a chunk that was read back and compared."""

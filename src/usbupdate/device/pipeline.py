@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 WORKERS: Final = 4
 """Two wait for the stick and the slot while two compute; more only cost memory, whatever the board has of processors."""
 
-_AHEAD: Final = 2
+_AHEAD: Final = 4
+"""Tasks for each thread that are begun before the first of them has to be finished: with two, slow ones left others idle."""
+
+PIECES: Final = _AHEAD + 3
+"""Chunks in memory for each thread: results that wait for their turn, and three forms of the one that it works on."""
 
 _Result = TypeVar("_Result")
 
@@ -48,14 +53,32 @@ def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Generator[
         for task in tasks:
             yield task()
         return
-    with ThreadPoolExecutor(workers, thread_name_prefix="chunk") as pool:
+    with threads(workers, "chunk") as pool:
         running: deque[Callable[[], _Result]] = deque()
-        try:
-            for task in tasks:
-                running.append(task if isinstance(task, Done) else pool.submit(task).result)
-                if len(running) > unfinished_max(workers):
-                    yield running.popleft()()
-            while running:
+        for task in tasks:
+            running.append(task if isinstance(task, Done) else pool.submit(task).result)
+            if len(running) > unfinished_max(workers):
                 yield running.popleft()()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while running:
+            yield running.popleft()()
+
+
+@contextmanager
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Yield threads that are all gone afterwards: what has not begun is dropped, and what has is waited for.
+
+    Also by somebody who presses Ctrl-C meanwhile: what a thread writes to must not be closed, or opened by others, before.
+    """
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        yield pool
+    finally:
+        while True:
+            try:
+                pool.shutdown(wait=True, cancel_futures=True)
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt

@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.chunks import zeros
+from usbupdate.core.index import zeros
 from usbupdate.device.likeness import Likeness
 from usbupdate.device.pipeline import Done, unfinished_max
 from usbupdate.device.zeros import HeldZeros
-from usbupdate.errors import ImageDiffersError, ReadBackError, SlotReadError
+from usbupdate.errors import ImageDiffersError, ReadBackError, SlotError, SlotReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
     from usbupdate.core.index import IndexedChunk
     from usbupdate.core.manifest import Artifact
     from usbupdate.device.ports import SlotImage
-    from usbupdate.device.supply import Supplied, Supply
+    from usbupdate.device.supply import Supply, Way
 
 _SEGMENT: Final = 32 << 20
 """Bytes between two syncs: what was written before the last but one is read back while more is written."""
@@ -43,11 +44,20 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class Wrote:
+    """What was written for a chunk: how it was obtained, for how many bytes from the stick, and how many bytes it has."""
+
+    way: Way
+    read: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
-    """A chunk that the slot holds now: `supplied` says what was written for it, or is None if it held it before."""
+    """A chunk that the slot holds now: `wrote` says what was written for it, or is None if it held it before."""
 
     look: Looked
-    supplied: Supplied | None
+    wrote: Wrote | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,8 @@ class Placing:
         Zeros need no stick. They are looked at in their turn while the slot holds everything, and else by `looking_meanwhile`.
         """
         for chunk in self.supply.index:
+            if self._likeness.is_held(chunk):
+                continue
             if not chunk.is_zero:
                 yield partial(self._proven, chunk, look=self._likeness.should_look(chunk))
             elif not self._lacks_something:
@@ -139,7 +151,12 @@ class Placing:
             being_written.append(chunk)
             if len(being_written) == segment:
                 # Tasks that lie a segment back are finished; those of this one need not be.
-                self.image.sync()
+                try:
+                    self.image.sync()
+                except SlotError as error:
+                    # In its turn: what became of the tasks before it comes first.
+                    yield partial(_fail, error)
+                    return
                 durable.extend(written)
                 written, being_written = being_written, []
         self._rest = [*durable, *written, *being_written]
@@ -161,7 +178,7 @@ class Placing:
             return Placed(looked, None)
         supplied = self.supply.chunk(chunk)
         self.image.write_at(self._start(chunk), supplied.contents)
-        return Placed(looked, supplied)
+        return Placed(looked, Wrote(supplied.way, supplied.read, len(supplied.contents)))
 
     # --- What it holds ----------------------------------------------------------------------------------------------------
 
@@ -222,3 +239,7 @@ class Placing:
 
     def _start(self, chunk: IndexedChunk) -> int:
         return chunk.number * self.artifact.chunk_size
+
+
+def _fail(error: SlotError) -> NoReturn:
+    raise error

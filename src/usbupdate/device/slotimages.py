@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _ALIGNED: Final = 4096
 """What direct I/O asks for of offsets, sizes and memory; more than most devices need."""
 
+_CLOSED: Final = (1 << 31) - 1
+"""A number that the system refuses: no process has so many descriptors."""
+
 
 class OpenImage:
     """Implements `ports.SlotImage` on an open descriptor, which it owns.
@@ -51,7 +54,8 @@ class OpenImage:
         parts = []
         with self._reading():
             if self._past_cache:
-                os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_DONTNEED)
+                # All of it: what covers a page or a folio only in part would leave that as it is in memory.
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         while size > 0:
             with self._reading():
                 part = os.pread(self._descriptor, size, offset)
@@ -69,7 +73,8 @@ class OpenImage:
             raise SlotWriteError(slot_class=self._class, problem=f"it ends at byte {self._size}")
         descriptor, rest = self._descriptor, memoryview(contents)
         if self._direct is not None and offset % _ALIGNED == 0 and len(contents) % _ALIGNED == 0:
-            descriptor, buffer = self._direct, self._buffer(len(contents))
+            with self._writing():
+                descriptor, buffer = self._direct, self._buffer(len(contents))
             buffer[: len(contents)] = contents
             rest = memoryview(buffer)[: len(contents)]
         while rest:
@@ -93,19 +98,19 @@ class OpenImage:
 
     def close(self) -> None:
         """Release the device; see `SlotImage`."""
+        numbers = [self._descriptor, *([] if self._direct is None else [self._direct])]
+        # Whoever writes after this must not reach what has got the number since.
+        self._descriptor, self._direct = _CLOSED, None
         with self._writing(), contextlib.ExitStack() as both:
-            both.callback(os.close, self._descriptor)
-            if self._direct is not None:
-                both.callback(os.close, self._direct)
-                self._direct = None
+            for number in numbers:
+                both.callback(os.close, number)
 
     def _read_directly(self, offset: int, size: int) -> bytes | None:
         """Return what the device holds, or None where it has to be read in the ordinary way, which also says what is wrong."""
         whole = -(-size // _ALIGNED) * _ALIGNED
         if self._direct is None or offset % _ALIGNED or offset + whole > self._size:
             return None
-        buffer = self._buffer(whole)
-        with contextlib.suppress(OSError), memoryview(buffer) as view, view[:whole] as part:
+        with contextlib.suppress(OSError), memoryview(self._buffer(whole)) as view, view[:whole] as part:
             if os.preadv(self._direct, [part], offset) == whole:
                 return bytes(part[:size])
         return None

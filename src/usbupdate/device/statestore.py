@@ -37,7 +37,11 @@ PROVISIONED_FILE: Final = "provisioned"
 
 
 def is_marked_trial(state_dir: Path) -> bool:
-    """Tell whether a release is on trial or about to be, also without the device's lock."""
+    """Tell whether a release is on trial or about to be, also without the device's lock.
+
+    Raises:
+        OSError: the state folder cannot be read.
+    """
     return (state_dir / TRIAL_FILE).exists()
 
 

@@ -6,12 +6,12 @@ Source: docs/adr/0012-the-pipeline.md.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from usbupdate.core.chunks import zeros
 from usbupdate.core.delta import BLOCK
+from usbupdate.core.index import zeros
+from usbupdate.device.pipeline import threads
 from usbupdate.errors import SlotReadError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class HeldZeros:
                 if chunk.is_zero:
                     self.are_there(chunk)
 
-        with ThreadPoolExecutor(1, thread_name_prefix="zeros") as pool:
+        with threads(1, "zeros") as pool:
             seeking = pool.submit(look)
             try:
                 yield
