@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RAUC_LEVELS: Final = (12, 15, 19, 22)
 LEVELS: Final = (3, 9, 12, 15, 19)
-USUAL_LEVEL: Final = 12
+USUAL_LEVEL: Final = 15
 CHANGED_FILES: Final = 40
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LEVEL: Final = 12
+LEVEL: Final = 15
 """The level of zstd, for everybody who asks for one: the one that usbupdate takes by default."""
 
 
