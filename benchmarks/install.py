@@ -21,7 +21,7 @@ from installs import memory, page, peers  # noqa: E402 - found by the line above
 from installs.contender import Task  # noqa: E402
 from installs.contenders import CONTENDERS  # noqa: E402
 from installs.images import SMALL, USUAL, images  # noqa: E402
-from installs.measure import Setting, install  # noqa: E402
+from installs.measure import IN_PLACE, REBUILT, SAME_KERNEL, Setting, install  # noqa: E402
 from installs.programs import end_orderly_when_told  # noqa: E402
 from installs.sizes import measured_sizes  # noqa: E402
 
@@ -35,8 +35,19 @@ if TYPE_CHECKING:
 DOCS: Final = HERE.parent / "docs"
 SETTINGS: Final = (
     Setting("as fast as the disk"),
-    Setting("stick 30 MB/s", stick=30_000_000),
-    Setting("stick 30 MB/s, slot 80 MB/s", stick=30_000_000, slot=80_000_000),
+    Setting("stick 30 MB/s", stick=30_000_000, forms=(REBUILT, SAME_KERNEL)),
+    Setting(
+        "stick 30 MB/s, slot 80 MB/s",
+        stick=30_000_000,
+        slot=80_000_000,
+        forms=(SAME_KERNEL,),
+        left_out=frozenset(
+            {
+                *("casync", "Mender", "zstd and dd", "usbupdate, delta, not read back"),
+                *("usbupdate, whole insertion", "usbupdate, delta, whole insertion"),
+            }
+        ),
+    ),
 )
 
 
@@ -48,11 +59,11 @@ def main() -> None:
     end_orderly_when_told()
     peers.require()
     made = images(SMALL if given.small else USUAL)
-    forms = {"rebuilt": made.rebuilt, "in place": made.in_place, "in place, same kernel": made.same_kernel}
+    forms = {REBUILT: made.rebuilt, IN_PLACE: made.in_place, SAME_KERNEL: made.same_kernel}
     tasks = {form: Task(new, made.old) for form, new in forms.items()}
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         if given.memory:
-            _measure_memory(tasks["rebuilt"], Path(folder))
+            _measure_memory(tasks[REBUILT], Path(folder))
         else:
             _measure_installations(tasks, given, Path(folder))
 
@@ -77,7 +88,7 @@ def _measure_installations(tasks: dict[str, Task], given: argparse.Namespace, sc
     results = page.Results()
     for setting in (SETTINGS[place] for place in given.settings):
         for _ in range(given.rounds):
-            for form, each in _turns(chosen, tuple(tasks)):
+            for form, each in _turns([each for each in chosen if each.name not in setting.left_out], setting.forms):
                 one = install(each, tasks[form], setting, scratch)
                 print(f"{setting.name}; {form}; {each.name}: {one}", flush=True)
                 results.add(setting.name, form, each, one)
@@ -85,13 +96,13 @@ def _measure_installations(tasks: dict[str, Task], given: argparse.Namespace, sc
     if given.into is not None:
         sizes = {form: measured_sizes(task) for form, task in tasks.items()}
         today = datetime.now(UTC).date().isoformat()
-        page.write(given.into, results, sizes, page.Circumstances(today, given.rounds, tasks["rebuilt"], peers.versions()))
+        page.write(given.into, results, sizes, page.Circumstances(today, given.rounds, tasks[REBUILT], peers.versions()))
 
 
 def _turns(contenders: Sequence[Contender], forms: Sequence[str]) -> Iterator[tuple[str, Contender]]:
     """Yield who is next, with which form of the release; a whole image is the same work for all of them."""
     for each in contenders:
-        for form in forms if each.known_base else forms[:1]:
+        for form in forms if each.known_base else (REBUILT,):
             yield form, each
 
 

@@ -20,16 +20,24 @@ from refdevice.cache import cached
 if TYPE_CHECKING:
     from installs.contender import Contender, Stick, Task
 
+REBUILT: Final = "rebuilt"
+IN_PLACE: Final = "in place"
+SAME_KERNEL: Final = "in place, same kernel"
 _SECTOR: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How fast stick and slot are, in bytes a second; None is as fast as the disk beneath."""
+    """How fast stick and slot are, in bytes a second; None is as fast as the disk beneath.
+
+    `forms` are those of the next release that are measured, `left_out` the contenders that are not: slow settings take hours.
+    """
 
     name: str
     stick: int | None = None
     slot: int | None = None
+    forms: tuple[str, ...] = (REBUILT, IN_PLACE, SAME_KERNEL)
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """`usbupdate device insert`: what udev starts for each stick, by a path without what only the office's commands need.
 
-Half of the memory that an insertion took was for those, and a third of a second before the first look at the stick.
+They took a fifth of the memory of an insertion, on devices that have little.
 """
 
 from __future__ import annotations
