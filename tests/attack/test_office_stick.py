@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import tempfile
 from collections import namedtuple
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,12 @@ UPPER_CASE = 5
 
 class PowerCutError(BaseException):
     """The machine is gone: nothing catches this."""
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A power cut leaves them behind.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
