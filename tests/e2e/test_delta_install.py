@@ -10,8 +10,10 @@ import pytest
 
 from tests.field import APP, CHUNK, CHUNKS, OFFERED, RUNNING
 from usbupdate.core.delta import RECORD_SIZE
+from usbupdate.core.payload import read_delta_index
 from usbupdate.core.receipt import Event, Traffic
 from usbupdate.device.obligations import Rest
+from usbupdate.device.supply import Base, Way, open_supplies
 from usbupdate.errors import (
     BaseChangedError,
     DeltaOnlyError,
@@ -21,6 +23,7 @@ from usbupdate.errors import (
     StoredBytesDifferError,
     UnusableValueError,
 )
+from usbupdate.medium import DirectoryMedium
 from usbupdate.packager import bundle, inspection, stick
 from usbupdate.packager.stick import Wishes
 from usbupdate.simulate.setup import ROOTFS
@@ -163,6 +166,36 @@ def test_of_several_bases_the_right_one_is_used(field: Field) -> None:
     rig = field.rig
     rig.update(field.stick(BOTH))
     assert (traffic(rig).full, traffic(rig).delta) == (0, 14)
+
+
+def test_of_the_base_no_more_is_read_than_a_tenth_above_what_has_changed(field: Field) -> None:
+    make_sticks(field)
+    running = field.image(RUNNING).read_bytes()
+    read = 0
+
+    class Counting:
+        def read_at(self, offset: int, size: int) -> bytes:
+            nonlocal read
+            read += size
+            return running[offset : offset + size]
+
+    (bundled,) = (each for each in bundle.chosen(field.office) if each.manifest.sequence == SEQUENCE)
+    medium = DirectoryMedium(field.folder / DELTA_ONLY)
+    ((artifact, supply),) = open_supplies(bundled.manifest, medium, {ROOTFS: Base(the_delta(field), Counting())})
+    changed = {record.number for record in read_delta_index(artifact, the_delta(field), medium)}
+    of_changed = of_others = 0
+    for chunk in supply.index:
+        if chunk.is_zero:
+            continue
+        before = read
+        assert supply.chunk(chunk).way is Way.DELTA
+        if chunk.number in changed:
+            of_changed += read - before
+        else:
+            of_others += read - before
+            assert read - before == chunk.size
+    assert 0 < of_changed <= 1.1 * CHUNK * len(changed)
+    assert of_others > 0
 
 
 def test_the_image_itself_is_no_base(field: Field) -> None:
