@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.receipts import chain, checkpoint_over, device, draft, write_log
 from usbupdate.audit import chain as audit_chain
 from usbupdate.audit.copies import find_copies
@@ -306,6 +307,12 @@ LIKE_A_PULLED_STICK = {Flaw.CHECKPOINT_MISSING, Flaw.CHECKPOINT_BEHIND, Flaw.IDE
 EACH = pytest.mark.parametrize(("tamper", "flaw", "receipt"), MANIPULATIONS, ids=[each[0].__name__ for each in MANIPULATIONS])
 
 
+@attack(
+    By.TECHNICIAN,
+    On.RECORD,
+    "receipts changed, removed, reordered, replaced or invented on the way",
+    "signatures, a chain and a signed checkpoint over every line",
+)
 @EACH
 def test_tampering_is_found_and_named(
     stick: Path, devices: Devices, tamper: Callable[[Path], None], flaw: Flaw, receipt: int | None
@@ -329,6 +336,7 @@ def test_tampering_is_found_and_named(
 
 
 # Only a fingerprint tells a device that was replaced as a whole from a genuine one.
+@attack(By.TECHNICIAN, On.RECORD, "the same, before the office knows the device's key", "the chain proves itself")
 @pytest.mark.parametrize("tamper", [each[0] for each in MANIPULATIONS if each[0] is not replace_key_and_history])
 def test_tampering_is_found_without_an_enrolled_key_too(stick: Path, tmp_path: Path, tamper: Callable[[Path], None]) -> None:
     tamper(logs(stick) / "gw-0001")
@@ -368,6 +376,7 @@ def test_a_changed_line_after_a_removed_one_is_called_by_its_own_number(stick: P
     assert found == {(Flaw.MISSING, 2), (Flaw.SIGNATURE, 3)}
 
 
+@attack(By.OWNER, On.RECORD, "a cloned or restored device with two histories", "copies are compared")
 def test_two_copies_that_fork_are_found(tmp_path: Path, stick: Path, devices: Devices) -> None:
     # The same key and id at two places: each copy is in order by itself.
     other = write_log(tmp_path / "other" / "usbupdate" / "logs" / "gw-0001", 4, text="other").parents[2]
@@ -386,6 +395,7 @@ def test_two_receipts_with_one_number_in_one_log_are_found(stick: Path, devices:
     assert (Flaw.FORKED, 3) in [(each.flaw, each.receipt) for each in verdicts_on(devices, stick)["gw-0001"].findings]
 
 
+@attack(By.OWNER, On.RECORD, "a whole new history under the device's own key", "the office remembers the last checkpoint")
 def test_a_history_that_differs_from_what_was_seen_before_is_found(stick: Path, devices: Devices) -> None:
     assert verdicts_on(devices, stick)["gw-0001"].standing is Standing.OK
     # Rewritten by the holder of the key from receipt 4 on, longer than before and in perfect order.
@@ -407,6 +417,7 @@ def test_an_older_copy_that_differs_from_what_was_seen_before_is_found(stick: Pa
     assert [(finding.flaw, finding.receipt) for finding in verdict.findings] == [(Flaw.SEEN_OTHERWISE, 1)]
 
 
+@attack(By.STICK, On.OFFICE, "a log that would fill the report", "findings are counted together")
 def test_a_log_of_nothing_but_line_feeds_is_told_in_few_lines(
     stick: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +452,7 @@ def test_a_last_receipt_that_was_blanked_is_missing(stick: Path, devices: Device
     assert {(each.flaw, each.receipt) for each in findings} == {(Flaw.MALFORMED, None), (Flaw.MISSING, COUNT)}
 
 
+@attack(By.STICK, On.OFFICE, "a log as large as a disk", "limits before reading, in the office too")
 def test_a_log_as_large_as_a_disk_is_not_read(mount: Path, devices: Devices) -> None:
     log = write_log(logs(mount) / "gw-0001", 1)
     with (log / "receipts.jsonl").open("wb") as file:

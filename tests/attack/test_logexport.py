@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.receipts import chain, device, draft
 from usbupdate import durable
 from usbupdate.core import checkpoint, identity, merkle
@@ -106,6 +107,7 @@ def test_a_foreign_stick_is_never_written_to(mount: Path, ledger: Ledger) -> Non
     assert everything_under(mount) == {"holiday.jpg": b"sea"}
 
 
+@attack(By.CHANCE, On.RECORD, "one device damages another one's log", "each writes its own folder only")
 def test_other_devices_folders_are_left_alone(stick: Path, ledger: Ledger) -> None:
     other = stick / "usbupdate" / "logs" / "gw-0002"
     other.mkdir(parents=True)
@@ -132,6 +134,7 @@ def test_receipts_that_are_no_earlier_state_of_ours_are_left(stick: Path, log: P
     assert everything_under(log) == {"receipts.jsonl": held}
 
 
+@attack(By.STICK, On.RECORD, "a log of another key under the device's name", "never overwritten, and told")
 def test_another_key_under_our_name_is_left(stick: Path, log: Path, ledger: Ledger) -> None:
     log.mkdir(parents=True)
     (log / "identity.json").write_bytes(identity.encode(device("gw-0001", "another key")[0]))
@@ -182,6 +185,12 @@ def test_a_trap_in_place_of_a_folder_leads_nowhere(tmp_path: Path, mount: Path, 
     assert everything_under(target) == {}
 
 
+@attack(
+    By.STICK,
+    On.TRUST,
+    "a link in place of the log, to a file of the device",
+    "written beneath an open folder, without following links",
+)
 @pytest.mark.parametrize("name", [*NAMES, *(f"{name}.part" for name in NAMES)])
 @pytest.mark.parametrize("kind", ["link", "folder", "fifo", "dangling"])
 def test_a_trap_in_place_of_a_file_leads_nowhere(
@@ -211,6 +220,7 @@ def plant(trap: Path, kind: str, target: Path) -> None:
             trap.mkdir()
 
 
+@attack(By.CHANCE, On.RECORD, "a full stick", "the old log stays until the new one is whole")
 @pytest.mark.parametrize(
     ("number", "error"),
     [
@@ -242,6 +252,7 @@ def test_a_stick_that_takes_nothing_more_keeps_the_old_log(
     assert len((log / "receipts.jsonl").read_bytes().splitlines()) == 4
 
 
+@attack(By.STICK, On.RECORD, "a counterfeit stick that forgets", "what was written is read back")
 def test_a_stick_that_does_not_keep_what_was_written_is_found_out(
     stick: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +270,9 @@ class CutError(BaseException):
     """The power goes: nothing in the program may catch it."""
 
 
+@attack(
+    By.CHANCE, On.RECORD, "a power cut while the log is written", "receipts stay on the device, and the next stick gets them"
+)
 @pytest.mark.parametrize("step", range(12))
 @pytest.mark.parametrize("effect", ["write_all", "sync_directory"])
 def test_a_cut_at_any_step_of_the_export_loses_no_receipt(

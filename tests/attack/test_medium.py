@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from tests.matrix import By, On, attack
 from usbupdate import medium as medium_module
 from usbupdate.core.layout import NAMES_MAX, MediumPath, require_no_folding_names
 from usbupdate.errors import (
@@ -63,6 +64,7 @@ def _assert_rejected_as_kind(medium: DirectoryMedium, path: MediumPath = FILE) -
             reading()
 
 
+@attack(By.STICK, On.TRUST, "a link to a file of the device", "O_NOFOLLOW, beneath the stick's folder only")
 def test_link_to_a_file_of_the_device(medium: DirectoryMedium, place: Path, secret: Path) -> None:
     place.symlink_to(secret)
     _assert_rejected_as_kind(medium)
@@ -84,6 +86,7 @@ def test_link_to_itself(medium: DirectoryMedium, place: Path) -> None:
     _assert_rejected_as_kind(medium)
 
 
+@attack(By.STICK, On.TRUST, "a link in place of a folder", "every folder of a path is opened without following")
 def test_link_in_place_of_a_folder(medium: DirectoryMedium, mount: Path, secret: Path) -> None:
     outside = secret.parent / "outside"
     (outside / "metadata").mkdir(parents=True)
@@ -103,6 +106,7 @@ def test_link_in_place_of_the_last_folder(medium: DirectoryMedium, mount: Path, 
         medium.names(FOLDER)
 
 
+@attack(By.STICK, On.SERVICE, "a FIFO that nobody writes to", "O_NONBLOCK, and only ordinary files")
 def test_fifo_does_not_hang(medium: DirectoryMedium, place: Path) -> None:
     os.mkfifo(place)
     # A hang would hang the run: look from a thread that may be left behind.
@@ -122,6 +126,7 @@ def test_fifo_does_not_hang(medium: DirectoryMedium, place: Path) -> None:
     assert found == [None]
 
 
+@attack(By.STICK, On.SERVICE, "a socket in place of a file", "only ordinary files")
 def test_socket(medium: DirectoryMedium, mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (mount / "usbupdate").mkdir()
     monkeypatch.chdir(mount / "usbupdate")  # the address of a socket may have 107 bytes
@@ -130,6 +135,7 @@ def test_socket(medium: DirectoryMedium, mount: Path, monkeypatch: pytest.Monkey
         _assert_rejected_as_kind(medium, ("usbupdate", "s"))
 
 
+@attack(By.STICK, On.SERVICE, "a device node in place of a file", "nodev, and only ordinary files")
 @pytest.mark.parametrize(("kind", "major", "minor"), [(stat.S_IFCHR, 1, 5), (stat.S_IFBLK, 7, 200)], ids=["character", "block"])
 def test_device_node(medium: DirectoryMedium, place: Path, kind: int, major: int, minor: int) -> None:
     try:
@@ -154,6 +160,7 @@ def test_file_in_place_of_a_folder(medium: DirectoryMedium, mount: Path) -> None
         medium.names(("usbupdate",))
 
 
+@attack(By.STICK, On.SERVICE, "a file of terabytes", "sizes are compared before anything is read")
 def test_huge_file_is_not_read(medium: DirectoryMedium, place: Path) -> None:
     with place.open("wb") as file:
         file.truncate(1 << 40)
@@ -163,6 +170,7 @@ def test_huge_file_is_not_read(medium: DirectoryMedium, place: Path) -> None:
     assert caught.value.allowed == LIMIT
 
 
+@attack(By.STICK, On.SERVICE, "a file that grows while it is read", "no byte more than announced is believed")
 def test_file_that_grows_while_it_is_read(medium: DirectoryMedium, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place.write_bytes(b"x" * 100)
 
@@ -176,6 +184,7 @@ def test_file_that_grows_while_it_is_read(medium: DirectoryMedium, place: Path, 
         medium.read(FILE, LIMIT)
 
 
+@attack(By.STICK, On.SERVICE, "a file that shrinks while it is read", "exact sizes")
 def test_file_that_shrinks_while_it_is_read(medium: DirectoryMedium, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     joined = medium_module._joined
 
@@ -210,6 +219,7 @@ def test_files_are_kept_open_for_as_long_as_it_was_asked_and_no_longer(medium: D
         medium.read_at(FILE, 0, 3)
 
 
+@attack(By.SIGNER, On.SERVICE, "more packs than a process may have files open", "a limit on files that are kept open")
 def test_a_stick_of_very_many_packs_does_not_take_all_descriptors(
     medium: DirectoryMedium, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +242,7 @@ def test_unreadable_file_is_the_mediums_fault_and_proves_nothing(medium: Directo
         medium.read(FILE, LIMIT)
 
 
+@attack(By.STICK, On.SERVICE, "a folder of a hundred thousand names", "listing stops at a limit")
 def test_folder_of_very_many_names_is_not_listed_to_its_end(medium: DirectoryMedium, place: Path) -> None:
     source = place.with_name("0")
     source.touch()
@@ -276,6 +287,7 @@ def test_hundred_thousand_foreign_names_beside_ours_end_in_an_error_of_the_tree(
     assert listed == NAMES_MAX + 1
 
 
+@attack(By.STICK, On.SLOT, "names that differ in case only", "names that fold together are rejected")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -323,6 +335,12 @@ HOSTILE_NAMES = [
 ]
 
 
+@attack(
+    By.STICK,
+    On.SERVICE,
+    "names that are no UTF-8, overlong or full of control characters",
+    "names are bytes until they match our grammar",
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
 def test_hostile_names_are_listed_and_folded_without_a_crash(medium: DirectoryMedium, place: Path) -> None:
     for name in HOSTILE_NAMES:
@@ -331,6 +349,7 @@ def test_hostile_names_are_listed_and_folded_without_a_crash(medium: DirectoryMe
     require_no_folding_names(medium)
 
 
+@attack(By.STICK, On.RECORD, "escape sequences in names, for whoever reads the log", "only printable characters are shown")
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
 @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=range(len(HOSTILE_NAMES)))
 def test_hostile_names_are_printed_safely(medium: DirectoryMedium, place: Path, name: bytes) -> None:
@@ -342,6 +361,7 @@ def test_hostile_names_are_printed_safely(medium: DirectoryMedium, place: Path, 
     str(caught.value).encode("utf-8")
 
 
+@attack(By.STICK, On.TRUST, "a name with slashes and dots", "no name with a separator is asked for")
 @pytest.mark.parametrize(
     "name", ["..", ".", "", "../secret", "/etc/passwd", "a/b", "a\\b", "C:", "a:stream", "nul\0byte"], ids=repr
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.field import NEXT, OFFERED, RUNNING
+from tests.matrix import By, On, attack
 from usbupdate.device.bootloaders.simulated import COMMITTED_TRIES
 from usbupdate.device.obligations import Rest
 from usbupdate.errors import ExitCode, UsbupdateError
@@ -129,6 +130,12 @@ def _used_device(field: Field) -> Rig:
     return rig
 
 
+@attack(
+    By.CHANCE,
+    On.SLOT,
+    "root, key, trust or state is missing or damaged (the class of unsigned installs where a key file is missing)",
+    "fail closed: what is not there proves nothing",
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_nothing_is_installed_while_something_is_missing_and_everything_goes_on_when_it_is_back(
     field: Field, name: str
@@ -171,6 +178,7 @@ def test_nothing_is_installed_while_something_is_missing_and_everything_goes_on_
     assert rig.status()["sequence"] == NEXT
 
 
+@attack(By.CHANCE, On.SLOT, "a boot loader without its environment", "nothing is made up, nothing is installed")
 @pytest.mark.parametrize("lose", [_gone, _garbage, _empty, _unreadable])
 def test_boot_loader_without_its_memory_takes_no_update_and_is_not_made_up(field: Field, lose: Callable[[Path], None]) -> None:
     rig = field.rig
@@ -192,6 +200,7 @@ def test_boot_loader_without_its_memory_takes_no_update_and_is_not_made_up(field
     assert rig.status()["sequence"] == OFFERED
 
 
+@attack(By.CHANCE, On.SLOT, "the state is lost while a release is on trial", "a trial that cannot be judged is not confirmed")
 def test_state_lost_on_trial_is_not_confirmed(field: Field) -> None:
     rig = field.rig
     rig.insert(field.good)
@@ -215,6 +224,7 @@ def test_configuration_that_is_missing_stops_everything_with_a_sentence(field: F
         assert error.exit_code is ExitCode.NOT_READY
 
 
+@attack(By.CHANCE, On.RECORD, "the device's key is lost", "the outcome stays owed until it can be signed")
 def test_key_lost_while_an_update_is_due_keeps_the_receipt_of_its_outcome(field: Field) -> None:
     rig = field.rig
     rig.insert(field.good)

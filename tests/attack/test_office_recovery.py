@@ -9,6 +9,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Snapshot, Timestamp
 
+from tests.matrix import By, On, attack
 from tests.office import NOW, Bench, open_bench
 from usbupdate.core import trust
 from usbupdate.core.timefloor import ClockReading
@@ -69,6 +70,12 @@ def forge(bench: Bench, mount: Path) -> None:
     (folder / "timestamp.json").write_bytes(timestamp.to_bytes())
 
 
+@attack(
+    By.STOLEN_KEY,
+    On.SERVICE,
+    "stolen online keys sign the far future",
+    "two commands of the office cure every device by the next stick",
+)
 def test_versions_driven_high_and_a_time_far_ahead_are_cured_by_rotating_timestamp_and_snapshot(bench: Bench) -> None:
     forged = bench.stick("forged")
     forge(bench, forged)
@@ -89,6 +96,7 @@ def test_versions_driven_high_and_a_time_far_ahead_are_cured_by_rotating_timesta
     assert insert(bench, forged).timestamp_version < HIGH
 
 
+@attack(By.OLD_STICK, On.SLOT, "sticks that nobody can call back", "any newer stick brings the withdrawal")
 def test_a_withdrawal_carried_by_any_newer_stick_counts_for_all_older_ones(bench: Bench) -> None:
     bench.release(2)
     older = bench.stick("older")
@@ -100,6 +108,7 @@ def test_a_withdrawal_carried_by_any_newer_stick_counts_for_all_older_ones(bench
     assert "gw-2.json" not in judged.targets
 
 
+@attack(By.STOLEN_KEY, On.TRUST, "stolen targets keys sign a root", "only root keys sign roots")
 def test_a_root_of_stolen_targets_keys_is_not_enough(bench: Bench) -> None:
     mount = bench.stick()
     root = bench.office.metadata.root()

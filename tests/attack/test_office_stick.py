@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.office import NOW, Bench, open_bench
 from usbupdate import durable
 from usbupdate.errors import (
@@ -136,6 +137,7 @@ def cuts(what: stick.Plan, old: Path, folder: Path, stride: int = 1) -> Iterator
         allowed += stride
 
 
+@attack(By.CHANCE, On.STICK, "a power cut while a stick is written", "metadata last, and then one name")
 def test_a_cut_at_any_moment_leaves_the_old_stick_the_new_one_or_one_that_is_rejected(before: Bench, tmp_path: Path) -> None:
     old, new = {"gw-1.json", "pump-1.json"}, {"gw-2.json", "pump-1.json"}
     what = stick.plan(before.office, NOW)
@@ -171,6 +173,7 @@ def test_where_old_and_new_do_not_fit_side_by_side_a_cut_leaves_no_mixture(
     assert all(each == new for each in accepted[first_new:])
 
 
+@attack(By.NETWORK, On.STICK, "a bit of a stick flips in the office", "sticks are read back and verified as a device would")
 def test_any_flipped_bit_is_found(bench: Bench) -> None:
     mount = bench.stick()
     noise = random.Random(3)  # noqa: S311 - which bits are tried
@@ -225,6 +228,7 @@ def test_what_technicians_and_devices_left_on_the_stick_stays(bench: Bench) -> N
     assert not (mount / "usbupdate" / "payload" / "zz").exists()
 
 
+@attack(By.STICK, On.OFFICE, "a stick comes back with links into the office's files", "nothing on a stick is followed")
 def test_a_link_on_the_stick_leads_neither_writing_nor_removing_elsewhere(bench: Bench) -> None:
     precious = bench.folder / "precious"
     precious.mkdir()
@@ -284,6 +288,7 @@ def test_a_stick_that_runs_full_or_read_only_keeps_what_it_said(bench: Bench, mo
     assert targets(mount, bench.root) == {"gw-1.json"}
 
 
+@attack(By.CHANCE, On.STICK, "a counterfeit stick in the office", "read back past the cache")
 def test_a_stick_that_forgets_what_was_written_is_found_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     real = durable.forget_cached
 
@@ -299,6 +304,7 @@ def test_a_stick_that_forgets_what_was_written_is_found_out(bench: Bench, monkey
         bench.write(mount)
 
 
+@attack(By.NETWORK, On.OFFICE, "payload in the repository is changed", "digests are compared before a stick is written")
 def test_damage_in_the_repository_is_not_blamed_on_the_stick(bench: Bench) -> None:
     pack = max((path for path in bench.office.payload.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     pack.write_bytes(pack.read_bytes()[:-1] + b"?")
@@ -309,6 +315,12 @@ def test_damage_in_the_repository_is_not_blamed_on_the_stick(bench: Bench) -> No
     assert not (mount / "usbupdate" / "metadata").exists()
 
 
+@attack(
+    By.NETWORK,
+    On.STICK,
+    "a bundle that nobody signed is put into the repository",
+    "only what is signed by all who must is written",
+)
 def test_an_unsigned_bundle_does_not_reach_a_stick(bench: Bench) -> None:
     (bench.office.path / "keys" / "targets.pem").rename(bench.folder / "at-home.pem")
     assert bench.release(2).missing != ()
@@ -391,6 +403,7 @@ def test_an_expired_stick_is_rejected(bench: Bench) -> None:
         inspection.inspect(DirectoryMedium(bench.stick()), None, NOW + timedelta(days=400))
 
 
+@attack(By.STICK, On.OFFICE, "folders nested without end", "a limit on depth")
 def test_folders_nested_without_end_are_no_crash(bench: Bench) -> None:
     mount = bench.stick("deep")
     folder = mount / "usbupdate" / "payload"

@@ -13,6 +13,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tests.matrix import By, On, attack
 from tests.payload import CHUNK, ROOTFS, PassingOn, Payload, SlotFile, an_image, frame, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.words import Digest
@@ -122,6 +123,7 @@ def flip(file: Path, bit: int) -> None:
     file.write_bytes(contents)
 
 
+@attack(By.STICK, On.SLOT, "a flipped bit in a pack", "everything that is needed is proven before the first write")
 @pytest.mark.parametrize("bit", [0, 8 * 40, -1])
 @pytest.mark.parametrize("blob", range(len(BLOBS)))
 def test_one_flipped_bit_is_found_before_anything_is_written(bench: Bench, blob: int, bit: int) -> None:
@@ -143,6 +145,7 @@ def test_one_flipped_bit_anywhere_never_reaches_the_slot(tmp_path: Path, data: s
     bench.rejects(FileDigestError if blob == PAYLOAD.artifact.index else StoredBytesDifferError)
 
 
+@attack(By.STICK, On.SLOT, "a pack that is cut", "signed sizes")
 @pytest.mark.parametrize("blob", BLOBS, ids=["index", *(f"pack{number}" for number in range(len(PACKS)))])
 @pytest.mark.parametrize("size", [0, 1, -1, -100])
 def test_a_truncated_file_is_found_before_anything_is_written(bench: Bench, blob: Blob, size: int) -> None:
@@ -151,6 +154,7 @@ def test_a_truncated_file_is_found_before_anything_is_written(bench: Bench, blob
     bench.rejects_at_once(MediumFileSizeError)
 
 
+@attack(By.STICK, On.SERVICE, "a pack that is too large", "signed sizes")
 @pytest.mark.parametrize("blob", BLOBS, ids=["index", *(f"pack{number}" for number in range(len(PACKS)))])
 @pytest.mark.parametrize("size", [1, 1 << 32, (1 << 40) + 1])
 def test_an_oversized_file_is_found_before_anything_is_written(bench: Bench, blob: Blob, size: int) -> None:
@@ -182,6 +186,7 @@ def test_what_is_no_ordinary_file_is_found_before_anything_is_written(bench: Ben
     bench.rejects_at_once(MediumFileKindError)
 
 
+@attack(By.STICK, On.SLOT, "two chunks change places", "the index names each chunk's digest")
 def test_swapped_chunks_are_rejected(bench: Bench) -> None:
     # Frames of equal length, so that only their places tell them apart.
     file = bench.file(PACKS[0])
@@ -192,6 +197,7 @@ def test_swapped_chunks_are_rejected(bench: Bench) -> None:
     bench.rejects(StoredBytesDifferError)
 
 
+@attack(By.STICK, On.SLOT, "two packs change places", "packs are named by their digest")
 def test_swapped_packs_are_rejected(bench: Bench) -> None:
     pair = packed({ROOTFS: b"".join(an_image(1, seed=seed) for seed in (3, 4))}, chunks_per_pack=1)
     pair.write(bench.mount)
@@ -206,6 +212,7 @@ def test_swapped_packs_are_rejected(bench: Bench) -> None:
     assert bench.slot.contents == bench.slot.before
 
 
+@attack(By.STICK, On.SLOT, "manifest of one release over the payload of another", "the manifest names its index by digest")
 def test_the_index_of_another_genuine_release_is_rejected(bench: Bench) -> None:
     other = packed({ROOTFS: an_image(6, seed=8)})
     other.write(bench.mount)
@@ -245,6 +252,12 @@ SIGNED_FLAWS: dict[str, tuple[Callable[[bytes], bytes], type[RejectedError]]] = 
 }
 
 
+@attack(
+    By.SIGNER,
+    On.SERVICE,
+    "signed frames that lie about their size, bombs, several frames, trailing bytes",
+    "announced size and window are bounded, one frame, nothing left over",
+)
 @pytest.mark.parametrize("flaw", SIGNED_FLAWS)
 def test_a_flaw_that_was_signed_does_not_reach_the_slot(tmp_path: Path, flaw: str) -> None:
     framed, error = SIGNED_FLAWS[flaw]
@@ -255,10 +268,12 @@ def test_a_flaw_that_was_signed_does_not_reach_the_slot(tmp_path: Path, flaw: st
     assert bench.slot.contents[:CHUNK] == bench.slot.before[:CHUNK]
 
 
+@attack(By.SIGNER, On.SLOT, "good chunks of another image than the signed one", "the digest over what was read back")
 def test_chunks_that_do_not_add_up_to_the_signed_image_are_rejected(tmp_path: Path) -> None:
     Bench(tmp_path, packed({ROOTFS: IMAGE}, image_sha256=Digest("0" * 64))).rejects(ImageDiffersError)
 
 
+@attack(By.SIGNER, On.SERVICE, "an index that points outside its packs", "every record is checked when the index is read")
 def test_an_index_that_points_outside_its_packs_is_found_before_anything_is_written(tmp_path: Path) -> None:
     shorter = packed({ROOTFS: IMAGE}, chunks_per_pack=100)
     index = bytearray(shorter.files[shorter.artifact.index.sha256])
@@ -306,6 +321,12 @@ LIES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@attack(
+    By.STICK,
+    On.SLOT,
+    "a stick that gives other bytes at the second reading",
+    "each byte is proven again just before it is used",
+)
 @pytest.mark.parametrize("workers", [1, WORKERS])
 @pytest.mark.parametrize("lie", LIES)
 def test_other_bytes_at_any_one_reading_are_rejected(bench: Bench, lie: str, workers: int) -> None:
@@ -330,6 +351,12 @@ def test_other_bytes_at_any_one_reading_are_rejected(bench: Bench, lie: str, wor
     assert bench.slot.contents[: len(IMAGE)] == IMAGE
 
 
+@attack(
+    By.TECHNICIAN,
+    On.SLOT,
+    "the stick is pulled at any moment",
+    "only proven bytes are written, and the slot is condemned until it is whole",
+)
 def test_a_stick_that_is_pulled_at_any_reading_leaves_only_proven_bytes(bench: Bench) -> None:
     def pulled(_: bytes) -> bytes:
         raise MediumUnreadableError(name="usbupdate", problem="Input/output error")
@@ -388,6 +415,7 @@ def fault(error: Exception) -> Callable[[], None]:
 NEVER = 10_000
 
 
+@attack(By.CHANCE, On.SLOT, "a power cut at any write", "what the slot holds already is found by looking")
 @pytest.mark.parametrize("method", ["write_at", "after_write", "torn"])
 @pytest.mark.parametrize("cut_at", range(1, 7))
 def test_after_a_cut_at_any_write_only_what_is_missing_is_written(bench: Bench, method: str, cut_at: int) -> None:
@@ -416,6 +444,7 @@ def test_after_a_damaged_stick_a_good_one_writes_only_what_is_missing(bench: Ben
     assert image.written == [4, 5]
 
 
+@attack(By.CHANCE, On.SLOT, "a slot that cannot be written", "it is never activated")
 @pytest.mark.parametrize("fail_at", range(1, 7))
 def test_a_write_error_ends_the_installation(bench: Bench, fail_at: int) -> None:
     error = SlotWriteError(slot_class=ROOTFS, problem="No space left on device")
@@ -426,6 +455,7 @@ def test_a_write_error_ends_the_installation(bench: Bench, fail_at: int) -> None
     assert image.written == list(range(fail_at - 1))
 
 
+@attack(By.CHANCE, On.SLOT, "a slot that fails to keep what was written", "errors of fsync count")
 @pytest.mark.parametrize("fail_at", [1, 2])
 def test_a_sync_that_fails_ends_the_installation(bench: Bench, fail_at: int) -> None:
     error = SlotWriteError(slot_class=ROOTFS, problem="Input/output error")
@@ -436,6 +466,7 @@ def test_a_sync_that_fails_ends_the_installation(bench: Bench, fail_at: int) -> 
         )
 
 
+@attack(By.CHANCE, On.SLOT, "flash that forgets a chunk", "everything is read back from the device")
 @pytest.mark.parametrize("chunk", range(6))
 def test_a_slot_that_did_not_keep_a_chunk_is_found_by_reading_back(bench: Bench, chunk: int) -> None:
     def decays() -> None:

@@ -29,6 +29,7 @@ from tests.field import (
     metadata_file,
     payload_files,
 )
+from tests.matrix import By, On, attack
 from usbupdate.core.receipt import Event
 from usbupdate.core.words import DeviceId
 from usbupdate.device.obligations import Rest
@@ -208,6 +209,12 @@ FOLDER_DAMAGES: Final = {"a-link": _link, "a-fifo": _fifo, "a-file": _file}
 _DAMAGED: Final = [(file, damage) for file in FILES for damage in DAMAGES if (file, damage) != ("root", "missing")]
 
 
+@attack(
+    By.STICK,
+    On.SLOT,
+    "any file missing, cut, grown, huge, a link, a FIFO or a folder",
+    "only ordinary files of the signed size and digest",
+)
 @pytest.mark.parametrize(("file", "damage"), _DAMAGED)
 def test_stick_with_a_damaged_file_is_rejected(field: Field, file: str, damage: str) -> None:
     DAMAGES[damage](FILES[file](field.good))
@@ -215,6 +222,7 @@ def test_stick_with_a_damaged_file_is_rejected(field: Field, file: str, damage: 
     require_takes(field.rig, field.cure, NEXT)
 
 
+@attack(By.STICK, On.SERVICE, "something else in place of a folder", "folders are opened as folders, without following links")
 @pytest.mark.parametrize("damage", FOLDER_DAMAGES)
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_stick_with_something_else_in_place_of_a_folder_is_rejected(field: Field, folder: str, damage: str) -> None:
@@ -232,6 +240,7 @@ def test_stick_without_one_of_its_folders_is_rejected(field: Field, folder: str)
     require_takes(field.rig, field.cure, NEXT)
 
 
+@attack(By.STICK, On.SLOT, "any flipped bit in any file that is needed", "digest or signature over every byte")
 def test_no_flipped_bit_in_any_file_that_the_device_needs_passes(field: Field) -> None:
     rig = field.rig
     before = rig.picture()
@@ -253,6 +262,7 @@ def test_no_flipped_bit_in_any_file_that_the_device_needs_passes(field: Field) -
     require_takes(rig, field.good, OFFERED)
 
 
+@attack(By.STICK, On.TRUST, "a genuine signature in another encoding", "one form of each signature")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize("form", [str.upper, lambda digits: f"{digits[:2]} {digits[2:]}"], ids=["upper", "blank"])
 def test_a_signature_in_another_form_is_none(field: Field, role: str, form: Callable[[str], str]) -> None:
@@ -290,6 +300,7 @@ def test_empty_stick_is_refused_and_stays_empty(field: Field, mount: Path) -> No
     require_takes(field.rig, field.good, OFFERED)
 
 
+@attack(By.STICK, On.STICK, "a private stick is put in", "nothing is written to a stick that is not ours")
 def test_stick_with_foreign_files_only_is_refused_and_stays_as_it_is(field: Field, mount: Path) -> None:
     (mount / "holiday.jpg").write_bytes(b"sea")
     (mount / "System Volume Information").mkdir()
@@ -313,6 +324,9 @@ def test_stick_of_another_office_is_rejected(field: Field, tmp_path: Path) -> No
     require_takes(field.rig, field.good, OFFERED)
 
 
+@attack(
+    By.STICK, On.TRUST, "our first root in front of another office's metadata", "the chain of roots has no gap and no stranger"
+)
 def test_stick_of_another_office_with_our_first_root_in_front_is_rejected(field: Field, tmp_path: Path) -> None:
     other = replace(field, folder=tmp_path / "other")
     other.folder.mkdir()
@@ -335,6 +349,7 @@ def test_other_files_beside_ours_are_ignored(field: Field) -> None:
     require_takes(field.rig, field.good, OFFERED)
 
 
+@attack(By.STICK, On.SLOT, "two names that FAT takes for one", "names that fold together are rejected")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -354,6 +369,7 @@ def test_two_names_that_are_one_to_fat_are_rejected(field: Field, first: str, se
     require_takes(field.rig, field.cure, NEXT)
 
 
+@attack(By.STICK, On.SERVICE, "more names than any stick of ours has", "a limit on names")
 def test_stick_with_more_names_than_any_of_ours_is_rejected(field: Field) -> None:
     for number in range(10_001):
         (field.good / "usbupdate/metadata" / f"x{number}").touch()
@@ -517,6 +533,12 @@ FORGERIES: Final = {
 }
 
 
+@attack(
+    By.SIGNER,
+    On.SLOT,
+    "well-signed and wrong: wrong types, paths for names, numbers out of range, other hardware",
+    "strict decoder, grammars and policy behind the signatures",
+)
 @pytest.mark.parametrize("name", FORGERIES)
 def test_signed_and_wrong_all_the_same(field: Field, name: str) -> None:
     forgery = FORGERIES[name]
@@ -527,6 +549,7 @@ def test_signed_and_wrong_all_the_same(field: Field, name: str) -> None:
     require_takes(field.rig, field.cure, NEXT)
 
 
+@attack(By.SIGNER, On.SLOT, "one signer of two releases alone", "threshold on the targets")
 def test_fewer_signatures_than_the_threshold_are_rejected_and_enough_are_taken(field: Field) -> None:
     def two(root: Root) -> None:
         root.add_key(field.press.signer("second").public_key, "targets")
@@ -542,6 +565,12 @@ def test_fewer_signatures_than_the_threshold_are_rejected_and_enough_are_taken(f
     require_takes(field.rig, field.good, OFFERED)
 
 
+@attack(
+    By.SIGNER,
+    On.SLOT,
+    "a packager signs chunks of another image than was approved",
+    "the image's digest is proven from what was read back",
+)
 def test_image_that_is_not_the_signed_one_is_a_failure_and_never_booted(field: Field) -> None:
     _digest_of_another(field, field.good)
     error = field.rig.error_of(field.good)
@@ -554,11 +583,15 @@ def test_image_that_is_not_the_signed_one_is_a_failure_and_never_booted(field: F
 # --- Genuine, and not for this device or not now ---------------------------------------------------------------------
 
 
+@attack(By.OLD_STICK, On.SLOT, "downgrade to a genuine older release", "the sequence never falls")
 def test_lower_sequence_is_refused(field: Field) -> None:
     rig = field.device("newer", version="9", sequence=9)
     require_no_harm(rig, field.good, OlderSequenceError)
 
 
+@attack(
+    By.TECHNICIAN, On.SLOT, "a release for other devices is put into this one", "devices and groups are signed in the manifest"
+)
 def test_release_for_named_devices_and_groups_is_taken_by_those(field: Field) -> None:
     _set(devices=["gw-5"], groups=["lab"])(field, field.good)
     require_no_harm(field.rig, field.good, OtherDevicesError)
@@ -566,11 +599,13 @@ def test_release_for_named_devices_and_groups_is_taken_by_those(field: Field) ->
     require_takes(field.device("five", device=DeviceId("gw-5")), field.good, OFFERED)
 
 
+@attack(By.SIGNER, On.SLOT, "an image that does not fit", "sizes are compared before anything changes")
 def test_image_larger_than_the_slot_is_refused(field: Field) -> None:
     rig = field.device("small", images={"rootfs": field.image(RUNNING, chunks=8)})
     require_no_harm(rig, field.good, ImageTooLargeError)
 
 
+@attack(By.SIGNER, On.SLOT, "a release that would leave half of a slot old", "every slot class or none")
 def test_release_without_an_image_for_one_of_the_slot_classes_is_refused(field: Field) -> None:
     rig = field.device("two", images={"rootfs": field.image(RUNNING), APP: field.image(7, chunks=4)})
     require_no_harm(rig, field.good, SlotClassMissingError)
@@ -582,6 +617,7 @@ def test_release_with_an_image_for_an_unknown_slot_class_is_refused(field: Field
     require_takes(field.rig, field.good, OFFERED)
 
 
+@attack(By.OLD_STICK, On.SLOT, "a stick from before a withdrawal", "newest metadata seen decide, also about older sticks")
 def test_older_stick_whose_bundle_is_withdrawn_is_refused_and_says_what_is_newer(field: Field) -> None:
     withdrawn = field.copy(field.folder.with_name("withdrawn"))
 
@@ -611,6 +647,7 @@ def test_older_stick_whose_bundle_is_still_listed_is_taken(field: Field) -> None
     require_takes(field.rig, field.good, OFFERED)
 
 
+@attack(By.OLD_STICK, On.SLOT, "the last release's stick after the update", "the sequence never falls")
 def test_genuine_but_older_stick_is_refused_after_the_update(field: Field) -> None:
     require_takes(field.rig, field.cure, NEXT)
     require_no_harm(field.rig, field.good, (OlderSequenceError, OlderStickError))
@@ -624,6 +661,7 @@ def test_stick_of_a_forked_office_is_rejected(field: Field) -> None:
     require_no_harm(field.rig, fork.stick("other"), ForkedOfficeError)
 
 
+@attack(By.STICK, On.TRUST, "a snapshot from before what was seen", "versions never fall")
 def test_snapshot_that_goes_back_behind_what_was_seen_is_rejected(field: Field) -> None:
     field.rig.insert(field.cure)
     field.rig.boot()
@@ -668,6 +706,7 @@ def test_other_refusal_in_between_is_told_in_order(field: Field, mount: Path) ->
     ]
 
 
+@attack(By.TECHNICIAN, On.RECORD, "a thousand bad sticks fill the log", "equal refusals are counted, not repeated")
 def test_thousand_bad_sticks_do_not_fill_the_device(field: Field, mount: Path) -> None:
     rig = field.rig
     for _ in range(60):
@@ -680,6 +719,9 @@ def test_thousand_bad_sticks_do_not_fill_the_device(field: Field, mount: Path) -
 # --- What lies in the folder of logs ---------------------------------------------------------------------------------
 
 
+@attack(
+    By.STICK, On.SERVICE, "traps in the stick's log folder", "logs are written beneath an open folder, without following links"
+)
 @pytest.mark.parametrize(
     ("place", "kind"),
     [("logs/gw-1", "link"), ("logs/gw-1", "fifo"), ("logs/gw-1/receipts.jsonl", "link")]

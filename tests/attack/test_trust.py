@@ -13,6 +13,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata, Timestamp
 
 from tests.attack.metadata_office import START, TIME, Office, new_key
+from tests.matrix import By, On, attack
 from usbupdate.core import trust
 from usbupdate.core.layout import metadata_path, target_path
 from usbupdate.core.receipt import ClockQuality
@@ -113,6 +114,7 @@ def test_stick_with_metadata_and_no_bundle_is_valid(office: Office, device: Devi
     assert trust.bundle_names(device.insert(office)) == ()
 
 
+@attack(By.CHANCE, On.SERVICE, "a device that missed five key rotations", "every stick carries every root")
 def test_device_five_roots_behind_walks_the_chain(office: Office, device: Device) -> None:
     for number in range(5):
         office.now += days(10)
@@ -125,6 +127,7 @@ def test_device_five_roots_behind_walks_the_chain(office: Office, device: Device
     assert device.files.root_versions() == (1, 2, 3, 4, 5, 6)
 
 
+@attack(By.STICK, On.SERVICE, "thousands of roots to walk through", "256 at a time, and the next stick goes on")
 def test_one_refresh_accepts_256_roots_and_the_next_goes_on(office: Office, device: Device) -> None:
     for _ in range(257):
         office.publish_root()
@@ -144,6 +147,7 @@ def test_ecdsa_keys_and_thresholds_are_accepted(office: Office, device: Device) 
 # --- Signatures ------------------------------------------------------------------------------------------------------
 
 
+@attack(By.STICK, On.TRUST, "metadata without a signature (arbitrary software)", "every role needs its threshold of signatures")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_unsigned_metadata_is_rejected(role: str, office: Office, device: Device) -> None:
     office.publish_root()
@@ -151,6 +155,7 @@ def test_unsigned_metadata_is_rejected(role: str, office: Office, device: Device
     device.rejects(office, MetadataSignatureError, role)
 
 
+@attack(By.STICK, On.TRUST, "metadata signed by a key that the root does not name", "only keys of the role count")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_metadata_signed_by_an_unknown_key_is_rejected(role: str, office: Office, device: Device) -> None:
     office.publish_root()
@@ -158,6 +163,7 @@ def test_metadata_signed_by_an_unknown_key_is_rejected(role: str, office: Office
     device.rejects(office, MetadataSignatureError, role)
 
 
+@attack(By.SIGNER, On.TRUST, "one signer alone publishes", "thresholds, counted by keys")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_metadata_under_its_threshold_is_rejected(role: str, office: Office, device: Device) -> None:
     office.signers[role] = [new_key(), new_key(), new_key()]
@@ -168,6 +174,7 @@ def test_metadata_under_its_threshold_is_rejected(role: str, office: Office, dev
     device.rejects(office, MetadataSignatureError, role)
 
 
+@attack(By.SIGNER, On.TRUST, "one signer signs twice to reach the threshold", "a key counts once")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_same_key_signing_twice_counts_once(role: str, office: Office, device: Device) -> None:
     office.signers[role] = [new_key(), new_key()]
@@ -183,6 +190,7 @@ def test_same_key_signing_twice_counts_once(role: str, office: Office, device: D
     device.rejects(office, MetadataMalformedError, role)
 
 
+@attack(By.SIGNER, On.TRUST, "one public key under two key ids counts twice", "roots with a repeated key are rejected")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_one_public_key_under_two_ids_is_rejected_before_what_it_signed(role: str, office: Office, device: Device) -> None:
     office.publish_root()
@@ -200,6 +208,12 @@ def test_one_public_key_under_two_ids_is_rejected_before_what_it_signed(role: st
     assert device.root_version == 2
 
 
+@attack(
+    By.SIGNER,
+    On.TRUST,
+    "one key written in two ways counts twice",
+    "keys are compared by what they are, not by how they are spelled",
+)
 def test_one_key_in_two_pem_spellings_is_one_key(office: Office, device: Device) -> None:
     signer = CryptoSigner.generate_ecdsa()
     twin = copy.deepcopy(signer.public_key)
@@ -214,11 +228,13 @@ def test_one_key_in_two_pem_spellings_is_one_key(office: Office, device: Device)
     device.rejects(office, RepeatedKeyError, "targets")
 
 
+@attack(By.STICK, On.TRUST, "a whole genuine stick of another office", "the root with which the device was provisioned")
 def test_another_offices_stick_is_rejected(office: Office, device: Device) -> None:
     device.insert(office)
     device.rejects(Office(), MetadataSignatureError)
 
 
+@attack(By.STICK, On.TRUST, "another office's root as the next one", "a new root is signed by the old one's threshold")
 def test_another_offices_later_root_is_rejected(office: Office, device: Device) -> None:
     other = Office()
     other.publish_root()
@@ -226,6 +242,7 @@ def test_another_offices_later_root_is_rejected(office: Office, device: Device) 
     assert device.root_version == 1
 
 
+@attack(By.STICK, On.TRUST, "a forged timestamp makes a stick look newer", "times count only where they are signed")
 def test_unsigned_timestamp_of_a_later_stick_is_not_taken_for_an_older_stick(office: Office, device: Device) -> None:
     device.insert(office)
     office.publish()
@@ -233,6 +250,7 @@ def test_unsigned_timestamp_of_a_later_stick_is_not_taken_for_an_older_stick(off
     device.rejects(office, MetadataSignatureError, "timestamp")
 
 
+@attack(By.STOLEN_KEY, On.TRUST, "a stolen timestamp key signs bundles", "each role has keys of its own")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_another_roles_key_does_not_count(role: str, office: Office, device: Device) -> None:
     office.publish_root()
@@ -243,6 +261,7 @@ def test_another_roles_key_does_not_count(role: str, office: Office, device: Dev
 # --- Freeze and expiry -----------------------------------------------------------------------------------------------
 
 
+@attack(By.OLD_STICK, On.TRUST, "freeze: an old stick is shown for ever", "every role's metadata expire")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 def test_frozen_office_ends_with_each_role_in_turn(role: str, office: Office, device: Device) -> None:
     signed = {"root": office.root, "timestamp": office.timestamp, "snapshot": office.snapshot, "targets": office.targets}[role]
@@ -254,6 +273,9 @@ def test_frozen_office_ends_with_each_role_in_turn(role: str, office: Office, de
     device.rejects(office, MetadataExpiredError, f"The {role} metadata ended 2026-01-11T00:00:00Z")
 
 
+@attack(
+    By.OLD_STICK, On.TRUST, "a stick that lay in a drawer for a year", "expiry, by the latest time that the device can prove"
+)
 def test_stick_of_last_year_ends_on_the_device_too(office: Office, device: Device) -> None:
     device.insert(office)
     device.clock = ClockReading(START + days(400), trusted=True)
@@ -269,6 +291,9 @@ def test_expired_root_in_the_middle_of_the_chain_does_not_matter(office: Office,
     assert device.insert(office).root_version == 2
 
 
+@attack(
+    By.OLD_STICK, On.TRUST, "expired bundles under a fresh timestamp", "the timestamp's own time is proof that time has passed"
+)
 def test_timestamp_proves_that_the_targets_beside_it_ended(office: Office, device: Device) -> None:
     device.clock = NO_CLOCK
     office.now += days(800)
@@ -307,6 +332,12 @@ def test_older_stick_from_before_a_rotation_of_timestamp_keys_is_still_judged(of
     assert device.insert(office).newer_than_medium != ""
 
 
+@attack(
+    By.OLD_STICK,
+    On.SLOT,
+    "a withdrawn release on an older stick",
+    "the device judges older sticks by the newest metadata it has seen",
+)
 def test_withdrawn_bundle_on_an_older_stick_is_offered_no_more(office: Office, device: Device) -> None:
     old = copy.copy(office.files)
     office.targets.targets.clear()
@@ -316,6 +347,7 @@ def test_withdrawn_bundle_on_an_older_stick_is_offered_no_more(office: Office, d
     assert trust.bundle_names(device.insert(office)) == ()
 
 
+@attack(By.OLD_STICK, On.TRUST, "an older root from the image replaces the newer one", "the root's version never falls")
 def test_root_never_goes_backwards_to_the_configured_one(office: Office, device: Device) -> None:
     office.signers = {role: [new_key()] for role in office.signers}
     office.publish_root()
@@ -325,6 +357,7 @@ def test_root_never_goes_backwards_to_the_configured_one(office: Office, device:
     assert device.insert(office).root_version == 2
 
 
+@attack(By.STOLEN_KEY, On.TRUST, "revoked keys come back with the old release", "trust lies in the state, not in the slot")
 def test_stick_signed_by_revoked_keys_is_rejected_after_a_rollback_of_the_slot(office: Office, device: Device) -> None:
     thief = copy.copy(office.signers)
     stolen = copy.deepcopy(office.files)
@@ -367,6 +400,7 @@ def test_unusable_configured_root_stops(raw: bytes, office: Office, device: Devi
     device.rejects(office, ConfiguredRootError)
 
 
+@attack(By.STICK, On.TRUST, "rollback: an older snapshot under a new timestamp", "versions never fall")
 def test_timestamp_with_an_older_snapshot_is_a_rollback(office: Office, device: Device) -> None:
     office.publish()
     device.insert(office)
@@ -375,6 +409,7 @@ def test_timestamp_with_an_older_snapshot_is_a_rollback(office: Office, device: 
     device.rejects(office, MetadataRollbackError, "timestamp")
 
 
+@attack(By.STICK, On.TRUST, "rollback: older targets in a new snapshot", "versions never fall")
 def test_snapshot_with_older_targets_is_a_rollback(office: Office, device: Device) -> None:
     office.publish()
     device.insert(office)
@@ -383,6 +418,7 @@ def test_snapshot_with_older_targets_is_a_rollback(office: Office, device: Devic
     device.rejects(office, MetadataRollbackError, "snapshot")
 
 
+@attack(By.STICK, On.TRUST, "rollback: older targets in a file with a newer name", "the version inside counts")
 def test_older_targets_under_a_newer_name_are_a_rollback(office: Office, device: Device) -> None:
     office.targets.version = 5
     office.sign_again("targets")
@@ -394,6 +430,7 @@ def test_older_targets_under_a_newer_name_are_a_rollback(office: Office, device:
     device.rejects(office, MetadataRollbackError, "targets")
 
 
+@attack(By.STICK, On.TRUST, "a snapshot that no longer lists the targets", "a role that was listed stays listed")
 def test_snapshot_that_drops_a_role_is_rejected(office: Office, device: Device) -> None:
     device.insert(office)
     office.snapshot.version += 1
@@ -403,6 +440,12 @@ def test_snapshot_that_drops_a_role_is_rejected(office: Office, device: Device) 
     device.rejects(office, MetadataMalformedError, "snapshot")
 
 
+@attack(
+    By.STICK,
+    On.TRUST,
+    "mix and match: snapshot and targets of two states",
+    "the snapshot names the targets' version and digest",
+)
 def test_snapshot_of_one_state_with_targets_of_another_is_rejected(office: Office, device: Device) -> None:
     other = copy.deepcopy(office.targets)
     office.add_bundle("gateway", 2)
@@ -412,12 +455,19 @@ def test_snapshot_of_one_state_with_targets_of_another_is_rejected(office: Offic
     device.rejects(office, MetadataMixedError, "targets")
 
 
+@attack(
+    By.STICK,
+    On.TRUST,
+    "mix and match: timestamp and snapshot of two states",
+    "the timestamp names the snapshot's version and digest",
+)
 def test_timestamp_of_one_state_with_snapshot_of_another_is_rejected(office: Office, device: Device) -> None:
     office.snapshot.expires += days(1)
     office.sign(office.snapshot, office.signers["snapshot"])
     device.rejects(office, MetadataMixedError, "snapshot")
 
 
+@attack(By.SIGNER, On.TRUST, "two histories of one office with equal versions", "what was seen under a version stays that")
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 def test_forked_office_is_rejected(role: str, office: Office, device: Device) -> None:
     device.insert(office)
@@ -440,6 +490,7 @@ def laid_out_anew(raw: bytes) -> bytes:
     return json.dumps(json.loads(raw), indent=3).encode()
 
 
+@attack(By.STICK, On.SERVICE, "re-spelled metadata, to make genuine sticks look forked", "only what is signed is compared")
 @pytest.mark.parametrize("role", ["root", "timestamp"])
 def test_a_stranger_who_lays_metadata_out_anew_turns_no_device_against_genuine_sticks(
     role: str, office: Office, device: Device
@@ -465,6 +516,7 @@ def test_damage_is_found_on_a_stick_whose_contents_the_device_has_already(role: 
     device.rejects(office, MetadataMissingError, role)
 
 
+@attack(By.STICK, On.TRUST, "a root is left out of the chain", "every root from the known one on")
 def test_root_chain_with_a_gap_is_rejected(office: Office, device: Device) -> None:
     office.publish_root()
     office.publish_root()
@@ -474,6 +526,7 @@ def test_root_chain_with_a_gap_is_rejected(office: Office, device: Device) -> No
     assert device.root_version == 2
 
 
+@attack(By.STICK, On.TRUST, "a root under another number", "name and version agree")
 def test_root_under_another_number_is_rejected(office: Office, device: Device) -> None:
     office.publish_root()
     office.publish_root()
@@ -490,6 +543,7 @@ def test_missing_metadata_is_named(role: str, office: Office, device: Device) ->
 # --- Recovery --------------------------------------------------------------------------------------------------------
 
 
+@attack(By.STOLEN_KEY, On.TRUST, "a revocation is hidden behind damaged metadata", "roots count as soon as they are proven")
 def test_revocation_takes_effect_even_from_a_stick_whose_other_metadata_are_bad(office: Office, device: Device) -> None:
     device.insert(office)
     stolen = office.signers["targets"]
@@ -505,6 +559,12 @@ def test_revocation_takes_effect_even_from_a_stick_whose_other_metadata_are_bad(
     device.rejects(office, MetadataSignatureError, "targets")
 
 
+@attack(
+    By.STOLEN_KEY,
+    On.SERVICE,
+    "fast-forward: versions driven to the end with stolen keys",
+    "rotating the keys forgets the versions",
+)
 def test_fast_forward_is_cured_by_rotating_timestamp_and_snapshot_together(office: Office, device: Device) -> None:
     honest = dict(office.files)
     versions = (office.timestamp.version, office.snapshot.version)
@@ -522,6 +582,7 @@ def test_fast_forward_is_cured_by_rotating_timestamp_and_snapshot_together(offic
     assert (trusted.timestamp_version, trusted.newer_than_medium) == (3, "")
 
 
+@attack(By.STOLEN_KEY, On.SERVICE, "a timestamp of the far future ends all metadata", "rotating the key forgets its times")
 @pytest.mark.parametrize("clock", [SOON, NO_CLOCK])
 def test_far_future_timestamp_of_a_stolen_key_is_cured_by_rotating_it(
     clock: ClockReading, office: Office, device: Device
@@ -548,6 +609,7 @@ def test_far_future_timestamp_of_a_stolen_key_is_cured_by_rotating_it(
     assert (trusted.floor, trusted.newer_than_medium[:9]) == ("2026-01-02T00:00:00Z", "timestamp")
 
 
+@attack(By.STOLEN_KEY, On.SERVICE, "times of a stolen key come back with it", "times belong to a rotation, not to a key")
 def test_rotating_back_to_a_stolen_key_does_not_bring_back_its_times(office: Office, device: Device) -> None:
     stolen = office.signers["timestamp"]
     device.insert(office)
@@ -593,6 +655,7 @@ def test_floor_remembers_the_newest_timestamp_under_the_same_keys(office: Office
 # --- Time ------------------------------------------------------------------------------------------------------------
 
 
+@attack(By.CHANCE, On.SERVICE, "a clock that is years off", "a clock only counts where it is trusted, and then only forwards")
 @pytest.mark.parametrize("year", [1970, 2099])
 @pytest.mark.parametrize("believed", [True, False])
 def test_wrong_clock_neither_blocks_nor_decides(year: int, believed: bool, office: Office, device: Device) -> None:
@@ -645,6 +708,7 @@ BOMBS = {
 }
 
 
+@attack(By.STICK, On.SERVICE, "JSON that is nested a hundred thousand deep", "strict decoder with a depth limit")
 @pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_json_bomb_is_malformed(role: str, bomb: str, office: Office, device: Device) -> None:
@@ -653,6 +717,7 @@ def test_json_bomb_is_malformed(role: str, bomb: str, office: Office, device: De
     device.rejects(office, RejectedError, role)
 
 
+@attack(By.STICK, On.SERVICE, "endless data in place of metadata", "sizes are compared before anything is read")
 @pytest.mark.parametrize(
     ("role", "cap"), [("root", 512_000), ("timestamp", 16_384), ("snapshot", 2_000_000), ("targets", 5_000_000)]
 )
@@ -682,6 +747,7 @@ def test_something_else_in_place_of_a_file_is_rejected(role: str, kind: str, off
         device.insert_as_is()
 
 
+@attack(By.STICK, On.TRUST, "one role's signed metadata in place of another's", "the role is part of what is signed")
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
 def test_metadata_of_another_role_is_rejected(role: str, office: Office, device: Device) -> None:
     office.files[metadata_path(role, _version(office, role))] = office.first_root
@@ -697,6 +763,7 @@ def test_signed_nonsense_is_malformed(field: str, value: object, office: Office,
     device.rejects(office, MetadataMalformedError, "timestamp")
 
 
+@attack(By.STICK, On.SERVICE, "a root with nonsense for signatures", "an error of the tree, never a crash")
 @pytest.mark.parametrize(
     ("where", "value"),
     [
@@ -733,6 +800,7 @@ def test_root_with_an_unreadable_key_is_malformed(public: str, kind: tuple[str, 
     device.rejects(office, MetadataMalformedError, "root")
 
 
+@attack(By.STICK, On.SERVICE, "signatures that are none", "an error of the tree, never a crash")
 def test_signature_that_is_no_hexadecimal_is_rejected(office: Office, device: Device) -> None:
     table = json.loads(office.files[TIMESTAMP])
     table["signatures"][0]["sig"] = "no hexadecimal"
@@ -743,6 +811,12 @@ def test_signature_that_is_no_hexadecimal_is_rejected(office: Office, device: De
 # --- Targets ---------------------------------------------------------------------------------------------------------
 
 
+@attack(
+    By.STICK,
+    On.SLOT,
+    "one release's manifest under the name of another (wrong software)",
+    "the manifest's digest stands in the targets",
+)
 def test_manifest_signed_under_another_releases_name_is_rejected(office: Office, device: Device) -> None:
     office.add_bundle("gateway", 1, target="gateway-9.json")
     office.publish()
@@ -751,6 +825,7 @@ def test_manifest_signed_under_another_releases_name_is_rejected(office: Office,
         trust.read_manifest(trusted, "gateway-9.json", DirectoryMedium(device.mount))
 
 
+@attack(By.STICK, On.SLOT, "a changed manifest", "the manifest's digest stands in the targets")
 def test_changed_manifest_is_rejected(office: Office, device: Device) -> None:
     trusted = device.insert(office)
     path = device.mount.joinpath(*target_path(trusted.targets["gateway-1.json"].sha256, "gateway-1.json"))
@@ -766,6 +841,7 @@ def test_changed_manifest_is_rejected(office: Office, device: Device) -> None:
             trust.read_manifest(trusted, "gateway-1.json", stick)
 
 
+@attack(By.STICK, On.SERVICE, "a manifest without end", "its size is signed")
 def test_huge_manifest_is_not_read(office: Office, device: Device) -> None:
     office.add_target("gateway-2.json", b" " * ((1 << 20) + 1))
     office.publish()
@@ -774,6 +850,7 @@ def test_huge_manifest_is_not_read(office: Office, device: Device) -> None:
         trust.read_manifest(trusted, "gateway-2.json", DirectoryMedium(device.mount))
 
 
+@attack(By.STICK, On.TRUST, "names that lead out of the stick's folder", "names are built from our own grammar")
 def test_names_that_climb_or_are_not_ours_are_never_asked_for(office: Office, device: Device) -> None:
     for name in (
         "../../etc/passwd",
@@ -797,6 +874,7 @@ def test_names_that_climb_or_are_not_ours_are_never_asked_for(office: Office, de
 # --- What is stored --------------------------------------------------------------------------------------------------
 
 
+@attack(By.CHANCE, On.TRUST, "stored trust that the flash has damaged", "nothing is installed on trust that cannot be read")
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json", "floor.json", "root_history/1.root.json"])
 @pytest.mark.parametrize("contents", [b"", b"{}", b"\x00" * 4096])
 def test_broken_stored_file_stops_the_refresh(name: str, contents: bytes, office: Office, device: Device) -> None:
@@ -837,6 +915,7 @@ def test_damaged_old_root_in_the_history_does_not_stop_the_device(office: Office
     device.rejects(office, MetadataSignatureError)
 
 
+@attack(By.TECHNICIAN, On.TRUST, "another office's files in the device's trust", "the chain must begin at the configured root")
 def test_stored_file_of_another_office_stops_the_refresh(office: Office, device: Device) -> None:
     device.insert(office)
     (device.files.path / "timestamp.json").write_bytes(Office().files[TIMESTAMP])

@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 from tuf.api.metadata import Metadata, Root
 
 from tests.attack.metadata_office import START, Office
+from tests.matrix import By, On, attack
 from usbupdate.core import trust
 from usbupdate.core.layout import metadata_path
 from usbupdate.core.rootrules import SIZE_MAX, read_document, read_root
@@ -42,6 +43,7 @@ ODD = st.recursive(
 )
 
 
+@attack(By.STICK, On.SERVICE, "any bytes in place of any metadata", "strict decoders, searched by properties")
 @given(st.sampled_from(sorted(SIZE_MAX)), st.binary(max_size=300))
 def test_any_bytes_are_read_or_rejected(role: str, raw: bytes) -> None:
     try:
@@ -50,6 +52,7 @@ def test_any_bytes_are_read_or_rejected(role: str, raw: bytes) -> None:
         return
 
 
+@attack(By.STICK, On.TRUST, "any one changed byte of any metadata", "signatures over the bytes that are used")
 @given(st.sampled_from(sorted(NAMES)), st.integers(0, 10**6), st.integers(1, 255))
 def test_one_changed_byte_is_rejected_or_changes_nothing(name: MediumPath, position: int, change: int) -> None:
     raw = bytearray(OFFICE.files[name])
@@ -63,6 +66,7 @@ def test_cut_off_metadata_are_rejected(name: MediumPath, size: int) -> None:
     assert _insert({**OFFICE.files, name: raw[: size % len(raw)]}) is None
 
 
+@attack(By.SIGNER, On.TRUST, "well-signed nonsense", "strict decoders behind the signatures too")
 @given(st.data())
 def test_odd_metadata_under_good_signatures_are_rejected_or_harmless(data: st.DataObject) -> None:
     # The worst case: somebody with the keys signs what no program of ours would write.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from usbupdate.device import ledger as ledger_module
 from usbupdate.device.obligations import Rest
 from usbupdate.device.statestore import StateStore
@@ -43,6 +44,7 @@ def _wear_down(field: Field, rig: Rig, monkeypatch: pytest.MonkeyPatch, *, room:
             rig.error_of(bad)
 
 
+@attack(By.TECHNICIAN, On.SERVICE, "bad sticks without end", "none changes the state that a good one needs")
 def test_bad_sticks_without_end_keep_no_good_one_out(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = field.rig
     _wear_down(field, rig, monkeypatch, room=6000)
@@ -51,6 +53,7 @@ def test_bad_sticks_without_end_keep_no_good_one_out(field: Field, monkeypatch: 
     assert rig.events()[-1] == "committed"
 
 
+@attack(By.TECHNICIAN, On.RECORD, "refusals push an outcome out of the log", "outcomes come first")
 def test_refusals_that_wait_never_hold_up_an_outcome(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = field.rig
     rig.insert(field.good)
@@ -89,6 +92,7 @@ def test_junk_where_the_log_lies_costs_neither_memory_nor_time(field: Field, row
     assert rig.events()[-1] == "committed"
 
 
+@attack(By.OWNER, On.RECORD, "the ledger is set back to an older copy", "numbers are kept in the state too")
 def test_a_ledger_that_was_set_back_is_noticed_and_no_number_is_used_twice(field: Field) -> None:
     rig = field.rig
     earlier = (rig.folder / "state/ledger/receipts").read_bytes()
@@ -103,6 +107,7 @@ def test_a_ledger_that_was_set_back_is_noticed_and_no_number_is_used_twice(field
     assert rig.boot().rest is Rest.DEGRADED
 
 
+@attack(By.CHANCE, On.SERVICE, "a state partition that is full", "nothing is begun that cannot be recorded")
 def test_a_full_state_partition_is_answered(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = field.rig
     rig.update(field.good)

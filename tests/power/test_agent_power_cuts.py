@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.power.agent_scenarios import SCENARIOS, Scenario, Tally
 from tests.power.agent_sweep import Extent, sweep, sweep_provisioning
 from tests.power.agent_world import World
@@ -65,6 +66,12 @@ def _scenario(name: str) -> Scenario:
 # --- The sweep -------------------------------------------------------------------------------------------------------
 
 
+@attack(
+    By.CHANCE,
+    On.SLOT,
+    "a power cut at any step of the agent that changes anything",
+    "state as obligation: every step can be done again",
+)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_power_cuts_anywhere_violate_no_invariant(world: World, scenario: Scenario) -> None:
     tally = sweep(world, scenario, SAMPLE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.power import grub_scripts
 from tests.power.grub_machine import EMPTY, MISSING, MODULES, GrubMachine, Started
 from tests.power.grub_scripts import Disk, Start
@@ -86,6 +87,7 @@ def differences(machine: GrubMachine, script: Callable[[Disk], Start], disks: It
     return [each for each in found if each]
 
 
+@attack(By.CHANCE, On.SLOT, "every state of the boot environment", "a slot is always chosen")
 def test_every_state_and_every_number_of_tries_of_two_slots(ours: GrubMachine) -> None:
     disks = (
         Disk(environment(a, b, order), {"usbupdate_committed": order[0]})
@@ -143,6 +145,7 @@ GARBAGE = {
 }
 
 
+@attack(By.CHANCE, On.SLOT, "a boot environment that was torn", "two copies, and the committed order")
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 @pytest.mark.parametrize("committed", ["A", "B"])
 def test_a_broken_block_starts_the_committed_slot(ours: GrubMachine, garbage: bytes, committed: str) -> None:
@@ -208,6 +211,9 @@ def test_a_block_too_full_to_be_counted_in_starts_the_good_slot(ours: GrubMachin
     assert grubenv.decode(started.block).variables == variables
 
 
+@attack(
+    By.STICK, On.SLOT, "variables in the boot environment that lead elsewhere", "only known names with known values are used"
+)
 def test_a_block_cannot_make_the_script_look_at_another_disk(ours: GrubMachine) -> None:
     variables = environment(("good", "8"), ("bad", "0"), "A B")
     hostile = {

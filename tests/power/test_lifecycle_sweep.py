@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.power.boot_loader_models import Memory, Ours, RaucGrub, RaucUboot
 from tests.power.lifecycle_world import Behaviour, Fault, Findings, Machine, Scenario, explore
 from usbupdate.core import lifecycle
@@ -48,6 +49,7 @@ def _title(scenario: Scenario) -> str:
     return "-".join([*parts, *(["used"] if scenario.is_used else []), *(["pulled"] if scenario.is_pulled_at_cut else [])])
 
 
+@attack(By.CHANCE, On.SLOT, "a power cut between any two transitions", "every sequence of cuts is searched on the model")
 @pytest.mark.parametrize("scenario", [*cut_scenarios(), *fault_scenarios()], ids=_title)
 def test_power_cuts_anywhere_violate_no_invariant(scenario: Scenario) -> None:
     findings = explore(scenario)

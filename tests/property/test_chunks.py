@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given, strategies as st
 
+from tests.matrix import By, On, attack
 from usbupdate.core.chunks import restore_chunk
 from usbupdate.core.index import IndexedChunk
 from usbupdate.errors import (
@@ -89,6 +90,7 @@ def test_round_trip_reads_exactly_the_signed_range(raw: bytes, before: bytes) ->
     assert pack.asked == [(0, len(before), len(stored))]
 
 
+@attack(By.STICK, On.SERVICE, "bytes made for a hole in the decompressor", "nothing unsigned reaches it")
 @given(st.binary(min_size=1, max_size=2000), st.data())
 def test_any_other_stored_byte_is_rejected_before_the_decompressor(raw: bytes, data: st.DataObject) -> None:
     stored = bytearray(_frame(raw))
@@ -160,6 +162,7 @@ def test_a_skippable_frame_is_rejected(raw: bytes) -> None:
             restore_chunk(_chunk(raw, stored), _pack(stored))
 
 
+@attack(By.SIGNER, On.SERVICE, "a frame that wants a window of gigabytes", "a limit on windows")
 @pytest.mark.parametrize("window_log", [25, 26, 27, 30, 31, 41])
 def test_a_frame_that_wants_a_huge_window_is_rejected(window_log: int) -> None:
     raw = os.urandom(1000)
@@ -228,6 +231,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@attack(By.SIGNER, On.SERVICE, "a signed decompression bomb", "the announced size is compared before memory is taken")
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory in KiB as Linux does")
 def test_a_decompression_bomb_takes_no_memory() -> None:
     done = subprocess.run([sys.executable, "-c", BOMB], capture_output=True, text=True, timeout=120, check=False)

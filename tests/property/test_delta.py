@@ -9,6 +9,7 @@ import pytest
 import zstandard
 from hypothesis import given, strategies as st
 
+from tests.matrix import By, On, attack
 from usbupdate.core.delta import (
     BLOCK,
     DICTIONARY_SIZE_MAX,
@@ -136,6 +137,12 @@ def test_a_recipe_is_read_as_it_was_written(ranges: list[BlockRange], frame: byt
     assert decode_recipe(encode_recipe(ranges) + frame, 0, HUGE_SIZE // BLOCK) == (ranges, frame)
 
 
+@attack(
+    By.SIGNER,
+    On.SERVICE,
+    "a delta that copies from outside its base",
+    "ranges are bounded by the base and by the dictionary's limit",
+)
 @given(st.binary(max_size=60), st.integers(0, 1000))
 def test_arbitrary_bytes_are_a_recipe_inside_the_base_or_malformed(stored: bytes, base_blocks: int) -> None:
     try:
@@ -213,6 +220,7 @@ def test_a_chunk_that_is_not_listed_stands_in_the_base_at_its_place() -> None:
     assert rebuild_chunk(indexed(second, 1), deltas_of(), Bytes(b""), Bytes(BASE[:CHUNK])) is None
 
 
+@attack(By.OWNER, On.SLOT, "the running system was changed under a delta", "what comes out is compared with the signed index")
 @given(st.integers(0, len(BASE) - 1), st.integers(1, 255))
 def test_a_base_that_changed_gives_the_right_bytes_or_none(position: int, flip: int) -> None:
     stored = stored_for(SHUFFLED, SHUFFLED_FROM)

@@ -6,6 +6,7 @@ import struct
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.matrix import By, On, attack
 from usbupdate.core import index as indexes
 from usbupdate.core.index import RECORD_SIZE, Index, IndexedChunk, chunk_size_for, stored_size_max
 from usbupdate.core.manifest import (
@@ -117,6 +118,7 @@ def test_a_chunk_may_end_with_its_pack_and_not_one_byte_later(pack_size: int, st
             Index(_record(0, last + 1, stored_size), artifact)
 
 
+@attack(By.SIGNER, On.SERVICE, "numbers at the edge of 32 bits", "sums are checked, not truncated")
 def test_offset_and_size_do_not_wrap_around_at_four_gigabytes() -> None:
     with pytest.raises(MalformedError):
         Index(_record(0, (1 << 32) - 1, 2), _artifact(CHUNK, [PACK_SIZE_MAX]))
@@ -151,6 +153,7 @@ def test_a_zero_chunk_with_a_place_is_malformed(record: bytes) -> None:
         Index(record, _artifact(CHUNK, [1000, 1000]))
 
 
+@attack(By.SIGNER, On.SLOT, "zeros in place of contents", "a chunk of zeros has the digest of zeros")
 @pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK])
 def test_a_zero_chunk_with_the_digest_of_something_else_is_malformed(size: int) -> None:
     def record(contents: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.board import loop_device
+from tests.matrix import By, On, attack
 from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, Told, an_image, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
@@ -202,6 +203,12 @@ def test_a_direct_write_that_fails_ends_the_installation(
     assert slot.contents == slot.before
 
 
+@attack(
+    By.CHANCE,
+    On.SLOT,
+    "flash that forgets the last page, which memory still has",
+    "what is read back comes from the device, to the last byte",
+)
 @pytest.mark.parametrize("last", [1536, 512])
 def test_the_end_of_an_image_that_the_device_did_not_keep_is_not_read_from_memory(
     mount: Path, medium: DirectoryMedium, tmp_path: Path, last: int

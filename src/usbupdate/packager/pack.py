@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from usbupdate.core.words import SlotClass
 
 LEVEL: Final = 15
-"""Half of the time of 19 for one per cent of size: made once, read from every stick; docs/release-engineer.md has the numbers."""
+"""Half of the time of 19 for one per cent of size, which every stick is read for; docs/release-engineer.md has the numbers."""
 
 ZSTD: Final = zstandard.ZSTD_VERSION
 """Another version of the library makes other frames of the same bytes."""
