@@ -22,12 +22,13 @@ VM_STICK := $(VM_DIR)vm-stick.img
 VM_RELEASE := $(VM_DIR)vm-release.img
 VM_FOLDER := $(VM_DIR)vm-stick
 VM_JOBS ?= 1
+TIME ?= 60
 VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n $(VM_JOBS))
 
 # mke2fs lives in /usr/sbin, which is not on a user's PATH everywhere.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install demo test check format lint types unit property attack power e2e long bench fix docs-check clean \
+.PHONY: help install demo test check format lint types unit property attack power e2e long fuzz bench fix docs-check clean \
 	vm vm-install vm-test vm-smoke
 
 help: ## say what there is
@@ -64,6 +65,9 @@ unit property attack power e2e: $(STAMP)
 
 long: $(STAMP) ## the property tests with many more examples
 	@.ci/without-network $(BIN)/python -m pytest $(PYTEST_FLAGS) --hypothesis-profile=long tests/property
+
+fuzz: $(STAMP) ## every decoder, and a whole stick, by coverage-guided fuzzing; TIME=seconds for each
+	@TIME=$(TIME) .ci/fuzz
 
 vm: $(STAMP) $(VM_DEVICE)/disk.raw $(VM_STICK) ## the reference device on this terminal, and a stick with its next release
 	@images/usbupdate-vm start --example $(VM_STICK) $(VM_DEVICE)

@@ -1,0 +1,89 @@
+"""Where fuzzing begins: what the product itself writes, for each target.
+
+Run, to write the corpus anew: python -m tests.fuzz.seeds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.field import build
+from tests.fuzz.targets import ARTIFACT, DEVICE, OFFICE, PAYLOAD, SIGNER
+from tests.payload import CHUNK, frame
+from tests.receipts import chain
+from usbupdate.core import checkpoint, identity, index as indexes, manifest as manifests
+from usbupdate.core.delta import BlockRange, DeltaChunk, encode, encode_recipe
+from usbupdate.core.index import IndexedChunk, zeros
+from usbupdate.core.layout import metadata_path
+from usbupdate.core.rootrules import SIZE_MAX
+from usbupdate.device.bootloaders import grubenv
+
+CORPUS: Final = Path(__file__).with_name("corpus")
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Return for each target what it is for, at least once."""
+    line = chain(1)[0]
+    note = checkpoint.sign(DEVICE, 1, hashlib.sha256(b"\0" + line).digest(), SIGNER)
+    who = identity.encode(DEVICE)
+    stored = frame(bytes(CHUNK))
+    of_device = _of_device()
+    ranges = [BlockRange(0, 3), BlockRange(10, 1)]
+    documents = {role: OFFICE.files[metadata_path(role, None if role == "timestamp" else 1)] for role in SIZE_MAX}
+    return {
+        "manifest": [manifests.encode(PAYLOAD.manifest)],
+        "index": [indexes.encode(_index())],
+        "delta-index": [encode([DeltaChunk(0, bytes(32), 0, 0, 100), DeltaChunk(3, bytes(32), 0, 100, 1)])],
+        "recipe": [encode_recipe(ranges) + stored, encode_recipe([]) + stored],
+        "frame": [stored],
+        "delta-frame": [encode_recipe(ranges) + stored],
+        "metadata": [bytes([number]) + documents[role] for number, role in enumerate(sorted(SIZE_MAX))],
+        "root": [documents["root"]],
+        "receipt": [line],
+        "note": [note],
+        "who": [who],
+        "state": of_device["state/state.json"],
+        "boot-environment": [grubenv.encode(grubenv.Environment({"ORDER": "A B", "A_OK": "1", "A_TRY": "0"}, ()))],
+        "simulated-boot-loader": of_device["bootloader.json"],
+        "configuration": of_device["device.toml"],
+        "log": [b"\0".join((who, line + b"\n", note))],
+        "stick": [b"", bytes(9) + b"\0\0\5" + b"\0\0\1" + b"x", b"\0\0\1" * 12],
+    }
+
+
+def _of_device() -> dict[str, list[bytes]]:
+    """Return what stands in a device's files while it is updated."""
+    found: dict[str, list[bytes]] = {name: [] for name in ("state/state.json", "bootloader.json", "device.toml")}
+    with tempfile.TemporaryDirectory() as folder:
+        field = build(Path(folder) / "field")
+        for step in (lambda: None, lambda: field.rig.insert(field.good), field.rig.boot):
+            step()
+            for name, contents in found.items():
+                contents.append((field.rig.folder / name).read_bytes())
+    return found
+
+
+def _index() -> list[IndexedChunk]:
+    chunks = []
+    for number in range(len(range(0, ARTIFACT.image.size, CHUNK))):
+        size = min(CHUNK, ARTIFACT.image.size - number * CHUNK)
+        is_zero = number % 2 == 0
+        digest, place = (zeros(size)[1], (bytes(32), 0, 0, 0)) if is_zero else (bytes(32), (b"\1" * 32, 0, number * 100, 100))
+        chunks.append(IndexedChunk(number, size, digest, *place))
+    return chunks
+
+
+def main() -> None:
+    """Write the corpus anew."""
+    for target, contents in seeds().items():
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for raw in contents:
+            (folder / hashlib.sha256(raw).hexdigest()[:16]).write_bytes(raw)
+
+
+if __name__ == "__main__":
+    main()
