@@ -102,7 +102,8 @@ def get_another_name(file: Path, chance: random.Random) -> None:
 
 
 def get_a_twin(file: Path, chance: random.Random) -> None:
-    shutil.copyfile(file, file.with_name(chance.choice([file.name.swapcase(), f"2{file.name}", f"{file.name}~"])))
+    names = [each for each in (file.name.swapcase(), f"2{file.name}", f"{file.name}~") if each != file.name]
+    shutil.copyfile(file, file.with_name(chance.choice(names)))
 
 
 def change_a_value(file: Path, chance: random.Random) -> None:
