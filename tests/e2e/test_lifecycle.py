@@ -13,6 +13,7 @@ import pytest
 from tuf.api.metadata import Targets
 
 from tests.field import APP, CHUNK, CHUNKS, NEXT, OFFERED, RUNNING, load
+from tests.matrix import By, On, attack
 from usbupdate.cli.outcome import require_kept
 from usbupdate.core import lifecycle
 from usbupdate.core.policy import Insertion
@@ -169,6 +170,12 @@ def test_both_slot_classes_are_written_and_change_together(field: Field) -> None
 # --- Given up --------------------------------------------------------------------------------------------------------
 
 
+@attack(
+    By.SIGNER,
+    On.SERVICE,
+    "a signed release that does not come up",
+    "the boot loader goes back, and it is not tried again by itself",
+)
 def test_release_that_does_not_come_up_is_rolled_back_and_not_tried_again_while_its_stick_stays_in(field: Field) -> None:
     rig = field.rig
     rig.insert(field.good)
@@ -187,6 +194,9 @@ def test_release_that_does_not_come_up_is_rolled_back_and_not_tried_again_while_
     _looks(rig, booted="b", sequence=OFFERED, receipts=3, last_event="committed")
 
 
+@attack(
+    By.SIGNER, On.SERVICE, "a signed release that comes up and does not do its work", "a trial ends with the owner's checks"
+)
 def test_unhealthy_release_is_rolled_back_and_names_its_check(field: Field) -> None:
     rig = field.rig
     rig.insert(field.good)
@@ -246,6 +256,7 @@ def test_failing_check_of_the_owner_leaves_its_last_lines_in_the_receipt(field: 
     assert "20-modbus" in summary
 
 
+@attack(By.SIGNER, On.SERVICE, "a release whose check hangs", "checks have a time limit")
 def test_check_that_hangs_ends_at_the_time_limit(field: Field) -> None:
     rig = field.rig
     rig.configure("timeout_s = 120", "timeout_s = 1")
@@ -344,6 +355,7 @@ def test_commit_and_rollback_speak_of_a_trial_only(field: Field) -> None:
 # --- A second stick --------------------------------------------------------------------------------------------------
 
 
+@attack(By.TECHNICIAN, On.SLOT, "another stick while a restart is due", "the installed release has its turn first")
 def test_second_stick_while_a_restart_is_due_waits_and_the_same_one_is_no_error(field: Field) -> None:
     rig = field.rig
     rig.insert(field.good)
@@ -456,6 +468,7 @@ def test_killed_installation_is_taken_up_and_writes_only_what_is_missing(field: 
     assert draft.traffic.written == draft.traffic.full * CHUNK
 
 
+@attack(By.TECHNICIAN, On.SERVICE, "the stick is lost half-way", "any stick with the release goes on")
 def test_interrupted_installation_goes_on_from_another_stick(field: Field) -> None:
     rig = field.rig
     with pytest.raises(_Killed):
@@ -486,6 +499,7 @@ def test_device_that_is_five_roots_behind_is_updated_by_one_stick(field: Field) 
     assert rig.record().root.version == 6
 
 
+@attack(By.STOLEN_KEY, On.TRUST, "a stick signed by keys that were revoked since", "any newer stick brings the revocation")
 def test_revoked_keys_sign_nothing_any_more_once_any_newer_stick_was_seen(field: Field) -> None:
     thief = field.copy(field.folder.with_name("thief"))
     thief.press.manifest(thief.good, lambda table: table.update(notes="mine"))
@@ -581,6 +595,7 @@ def test_person_sees_exit_codes_and_sentences(field: Field, mount: Path) -> None
     ends(ExitCode.OK, "simulate", "boot", rig.folder)
 
 
+@attack(By.CHANCE, On.SLOT, "the agent is killed in the middle", "the next start does what is owed")
 def test_sigkill_in_the_middle_of_an_insertion_is_survived(field: Field) -> None:
     rig = field.device("killed", images={"rootfs": field.image(RUNNING)}, device=DeviceId("killed"))
     command = [sys.executable, "-m", "usbupdate", "simulate", "insert", str(rig.folder), str(field.good)]
@@ -627,6 +642,12 @@ def test_agent_killed_on_trial_judges_again(field: Field) -> None:
     _looks(rig, booted="b", sequence=OFFERED, last_event="committed", receipts=2)
 
 
+@attack(
+    By.TECHNICIAN,
+    On.SLOT,
+    "a second installation while a release is on trial",
+    "one at a time: the stick waits for the verdict",
+)
 def test_stick_put_in_on_trial_waits_for_the_verdict(field: Field) -> None:
     rig = _on_trial(field)
     rig.script("health.d/10-fails", "exit 1")

@@ -12,6 +12,7 @@ from refdevice.guest import BOOT_S
 from refdevice.machine import CONSOLE, Disk, Stick
 from refdevice.partitiontable import Table
 from refdevice.stickimage import FileSystem, Partition, make_disk
+from tests.matrix import By, On, attack
 from tests.vm import sticks, testbed
 from tests.vm.steps import answer, await_commit, boot_memory, events, nothing_changed, receipts_on, require_no_other_answer
 
@@ -40,6 +41,7 @@ def test_a_stick_that_is_in_at_power_on_is_installed_from(start_device: StartDev
     assert events(receipts_on(stick)) == ["provisioned", "committed"]
 
 
+@attack(By.CHANCE, On.SLOT, "the switch is flipped again and again", "a committed release has eight tries")
 @pytest.mark.parametrize(
     ("cycles", "left"),
     [pytest.param(4, 3, id="four"), pytest.param(10, 5, id="more than there are tries")],
@@ -68,6 +70,7 @@ def test_quick_power_cycles_before_the_agent_runs_leave_the_committed_release(
     assert (status["booted"], status["state"], status["sequence"], status["receipts"]) == ("a", "idle", 1, 1)
 
 
+@attack(By.STICK, On.SLOT, "the same at power-on", "boot loader and system name the disk, not a label")
 def test_a_stick_that_poses_as_the_device_s_disk_at_power_on_fools_nothing(
     start_device: StartDevice, switched_off: Disk, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from refdevice.machine import CONSOLE, Disk, Stick
 from refdevice.release import Fault
 from refdevice.stickimage import open_partition
 from refdevice.volume import find
+from tests.matrix import By, On, attack
 from tests.vm.blockrecord import Cut
 from tests.vm.moments import Moment, moments, part_of
 from tests.vm.recording import Recording, recorded_update
@@ -125,6 +126,12 @@ def images(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@attack(
+    By.CHANCE,
+    On.SLOT,
+    "real power cuts over all states, with writes that were not flushed",
+    "state as obligation, tries in the boot loader",
+)
 @pytest.mark.parametrize(("choose", "plugged", "told"), GOOD)
 def test_a_good_release_survives_the_cut(
     choose: Choice, plugged: PluggedIn, told: list[str], start_device: StartDevice, images: Path

@@ -11,6 +11,7 @@ from refdevice.machine import JOURNAL, Stick
 from refdevice.partitiontable import Table
 from refdevice.stickdamage import Damage, damage
 from refdevice.stickimage import FileSystem, Partition, make_disk
+from tests.matrix import By, On, attack
 from tests.vm import sticks, testbed
 from tests.vm.steps import answer, events, nothing_changed, receipts_on
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from refdevice.guest import Guest
 
 
+@attack(
+    By.STICK,
+    On.SERVICE,
+    "damaged file systems, real kernel",
+    "mounted read-only in a namespace of its own, and always answered",
+)
 @pytest.mark.parametrize(
     ("filesystem", "kind"),
     [

@@ -9,6 +9,7 @@ import pytest
 from refdevice.machine import Stick
 from refdevice.partitiontable import Table
 from refdevice.stickimage import FileSystem, Partition, make_disk
+from tests.matrix import By, On, attack
 from tests.vm import sticks, testbed
 from tests.vm.steps import answer, events, nothing_changed, reason, receipts_on, require_no_other_answer
 
@@ -49,6 +50,12 @@ def test_of_two_partitions_the_one_that_holds_usbupdate_is_taken(at_rest: Guest,
     assert reason(receipts[1]) == "wrong-compatible"
 
 
+@attack(
+    By.STICK,
+    On.SLOT,
+    "a stick whose partitions are named like the device's own, while it runs",
+    "slots and state are found on the device's own bus",
+)
 @pytest.mark.smoke
 def test_a_stick_whose_partitions_are_named_like_the_device_s_own_is_used_for_nothing(at_rest: Guest, tmp_path: Path) -> None:
     stick, hostile = tmp_path / "stick.img", tmp_path / "hostile"
@@ -111,6 +118,9 @@ ls /sys/class/udc >UDC
 """
 
 
+@attack(
+    By.STICK, On.SERVICE, "a stick that is a keyboard too", "only USB block devices are looked at; the rest is the kernel's"
+)
 def test_of_a_keyboard_with_a_stick_inside_only_the_stick_is_looked_at(at_rest: Guest) -> None:
     at_rest.run(f"({_COMPOSITE.strip()})".replace("\n", "; "))
     said = answer(at_rest)

@@ -8,6 +8,7 @@ import pytest
 
 from refdevice.machine import Stick
 from refdevice.stickimage import FileSystem, make_stick
+from tests.matrix import By, On, attack
 from tests.vm import sticks, testbed
 from tests.vm.steps import answer, await_commit, events, reason, receipts_on, signal
 
@@ -49,6 +50,12 @@ def test_a_stick_is_pulled_and_another_one_goes_on_where_it_stopped(at_rest: Gue
     assert committed.traffic.equal > interrupted.traffic.equal
 
 
+@attack(
+    By.TECHNICIAN,
+    On.SLOT,
+    "the stick is changed for another while it is verified",
+    "each byte is proven, and each stick gets an answer",
+)
 def test_a_stick_that_is_changed_for_another_while_it_is_verified_leaves_none_without_an_answer(
     at_rest: Guest, stick: Path, tmp_path: Path
 ) -> None:

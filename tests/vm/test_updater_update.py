@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from refdevice.machine import Stick
 from refdevice.release import Fault
+from tests.matrix import By, On, attack
 from tests.vm import testbed, updaters
 from tests.vm.steps import answer, await_commit, boot_memory, events, receipts_on
 
@@ -29,6 +30,7 @@ def test_another_updater_judges_its_own_trial_and_stays(at_rest: Guest, tmp_path
     assert receipts[1].moment.boot_id == boot_id(at_rest)
 
 
+@attack(By.SIGNER, On.SERVICE, "an update of the updater itself that is no good", "the new agent judges, the old one goes on")
 def test_another_updater_gives_an_unhealthy_release_up_and_the_old_one_goes_on(at_rest: Guest, tmp_path: Path) -> None:
     before = version(at_rest)
     unhealthy = testbed.next_release(Fault.UNHEALTHY, system=updaters.later_system())
