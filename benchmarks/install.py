@@ -76,6 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME", help=f"of: {'; '.join(names)}")
     parser.add_argument("--small", action="store_true", help="a small system, to try the benchmark itself")
     parser.add_argument("--into", type=Path, help="folder for page and picture; docs/ if everything was measured")
+    parser.add_argument("--remark", default="", help="a sentence for the page: what else has to be known of this run")
     parser.add_argument("--memory", action="store_true", help="only how much memory an insertion with a large image takes")
     given = parser.parse_args()
     if given.into is None and not given.small and len(given.only) == len(names) and len(given.settings) == len(SETTINGS):
@@ -96,7 +97,9 @@ def _measure_installations(tasks: dict[str, Task], given: argparse.Namespace, sc
     if given.into is not None:
         sizes = {form: measured_sizes(task) for form, task in tasks.items()}
         today = datetime.now(UTC).date().isoformat()
-        page.write(given.into, results, sizes, page.Circumstances(today, given.rounds, tasks[REBUILT], peers.versions()))
+        page.write(
+            given.into, results, sizes, page.Circumstances(today, given.rounds, tasks[REBUILT], peers.versions(), given.remark)
+        )
 
 
 def _turns(contenders: Sequence[Contender], forms: Sequence[str]) -> Iterator[tuple[str, Contender]]:

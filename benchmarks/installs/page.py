@@ -24,7 +24,10 @@ _HEAD: Final = """\
 
 Written by `sudo make bench` on {date}: a machine with {processors} processors, its disk without a limit of its own, medians of {rounds} rounds in which everybody takes turns. Each writes a Debian system
 ({size} MiB, {used} MB of it in use) into an erased slot, in which every byte is zero. The page cache is dropped before, the slot is durable at the end, and its contents are compared with the image after the
-clock has stopped. Slow sticks and slots are made by QEMU's storage daemon, which limits reading and writing together. Memory is that of the largest process, at its peak.
+clock has stopped. Slow sticks and slots are made by QEMU's storage daemon, which limits reading and writing together. Memory is that of the largest process, at its peak. {remark}
+
+The next release has all updates of its suite, a new kernel and its initramfs among them, and is made anew ("rebuilt") or updated in place; "same kernel" is updated in place with all but that, as most releases are. With a slow slot only some take part,
+and with a slow stick only two forms, for it would take hours.
 
 "usbupdate" is the installation as a device does it once it trusts the manifest: everything that the slot lacks is proven before the first write ([ADR 0006](adr/0006-verified-before-the-first-write.md)), proven again when it is
 written, and read back from the slot's device. No peer reads back, so there is a row without it for comparison only: a device always reads back. "Whole insertion" is what a technician waits for before
@@ -72,12 +75,13 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """Under which circumstances one run measured: when, how often, what, and whom."""
+    """Under which circumstances one run measured: when, how often, what, and whom; `remark` is what else has to be known."""
 
     date: str
     rounds: int
     task: Task
     versions: Sequence[str]
+    remark: str = ""
 
 
 def write(folder: Path, results: Results, sizes: Mapping[str, Sizes], circumstances: Circumstances) -> None:
@@ -90,6 +94,7 @@ def write(folder: Path, results: Results, sizes: Mapping[str, Sizes], circumstan
         size=image.st_size // _MIB,
         used=round(image.st_blocks * 512 / 1e6),
         versions=", ".join(circumstances.versions),
+        remark=circumstances.remark,
     )
     (folder / "performance.md").write_text(head + results.tables() + _sizes(sizes), "utf-8")
     (folder / "performance.svg").write_text(results.picture(), "utf-8")
