@@ -118,6 +118,6 @@ docs-check: $(STAMP) ## generated documents are current, links lead somewhere
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit/test_docs.py
 
 clean: ## remove everything that is made here
-	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) $(VM_FOLDER) $(VM_RELEASE) $(VM_DIR)vm-returned
+	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) $(VM_FOLDER) $(VM_RELEASE) $(VM_DIR)vm-returned fuzz-found
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ from usbupdate.errors import ImageDiffersError, ReadBackError, SlotError, SlotRe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from typing import NoReturn
 
     from usbupdate.core.index import IndexedChunk
@@ -123,14 +124,9 @@ class Placing:
             self.supply.prove(chunk)
         return looked
 
-    @contextmanager
-    def looking_meanwhile(self, workers: int) -> Iterator[None]:
+    def looking_meanwhile(self, workers: int) -> AbstractContextManager[None]:
         """Look for zeros beside the proofs, which wait for the stick; what is left then is looked for when it is placed."""
-        if workers == 1:
-            yield
-            return
-        with self._zeros.sought_meanwhile():
-            yield
+        return nullcontext() if workers == 1 else self._zeros.sought_meanwhile()
 
     # --- Writing ----------------------------------------------------------------------------------------------------------
 
