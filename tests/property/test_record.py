@@ -17,6 +17,7 @@ from usbupdate.core.manifest import IMAGE_SIZE_MAX, Blob
 from usbupdate.core.receipt import BundleRef, Event
 from usbupdate.core.record import (
     FORMAT,
+    FORMAT_BEFORE_DOWNGRADES,
     Activating,
     Attempt,
     BundleOutcome,
@@ -33,7 +34,7 @@ from usbupdate.core.record import (
     Repeat,
     Trial,
 )
-from usbupdate.core.words import BootId, BundleName, Digest, Slot, SlotClass
+from usbupdate.core.words import SEQUENCE_MAX, BootId, BundleName, Digest, Slot, SlotClass
 from usbupdate.errors import MalformedError, NewerFormatError
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ RECORDS = st.builds(
     repeat=st.none() | st.builds(Repeat, DRAFTS, TRIES),
     exports_logs=st.booleans(),
     time_floor=st.just("2026-11-01T10:00:00Z"),
+    downgrade_number=st.just(0) | st.integers(1, SEQUENCE_MAX),
 )
 
 
@@ -115,4 +117,20 @@ def test_a_field_that_is_missing_is_never_made_up(record: DeviceRecord, data: st
 def test_a_later_format_stops_the_agent_and_is_no_corruption(record: DeviceRecord) -> None:
     document = {**json.loads(recordform.encode(record)), "format": FORMAT + 1, "later": "unknown"}
     with pytest.raises(NewerFormatError):
+        recordform.decode(corruption.raw(document))
+
+
+@given(RECORDS)
+def test_only_a_device_that_went_back_writes_the_later_format(record: DeviceRecord) -> None:
+    document = json.loads(recordform.encode(record))
+    has_gone_back = record.downgrade_number > 0
+    assert document["format"] == (FORMAT if has_gone_back else FORMAT_BEFORE_DOWNGRADES)
+    assert ("downgrade_number" in document) is has_gone_back
+
+
+@pytest.mark.parametrize(("number", "more"), [(1, {"downgrade_number": 1}), (2, {"downgrade_number": 0}), (2, {})])
+def test_a_number_that_does_not_fit_the_format_is_malformed(number: int, more: dict[str, int]) -> None:
+    record = DeviceRecord(Installed(Slot.A, "1", 1, {}), {}, 1, KnownRoot(1, Digest("0" * 64)))
+    document = {**json.loads(recordform.encode(record)), "format": number, **more}
+    with pytest.raises(MalformedError):
         recordform.decode(corruption.raw(document))

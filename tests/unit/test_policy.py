@@ -6,12 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from tests.matrix import By, On, attack
+from usbupdate.core.authorisation import Authorisation
 from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
-from usbupdate.core.policy import Insertion, Offer, Recipient, choose, may_try
+from usbupdate.core.policy import Insertion, Offer, Recipient, choose, may_try, with_authorisations
 from usbupdate.core.receipt import OUTCOMES, Event
 from usbupdate.core.record import BundleOutcome, DeviceRecord, Installed, KnownRoot
 from usbupdate.core.words import BundleName, DeviceId, Digest, Slot, SlotClass
 from usbupdate.errors import (
+    AuthorisationEndedError,
+    AuthorisationFloorError,
+    AuthorisationKeyError,
+    AuthorisationUsedError,
     OlderSequenceError,
     OtherDevicesError,
     SteppingStoneError,
@@ -20,7 +26,8 @@ from usbupdate.errors import (
 )
 
 ROOTFS = SlotClass("rootfs")
-WHO = Recipient(DeviceId("gw-7"), frozenset({"north"}), "acme,gw")
+WHO = Recipient(DeviceId("gw-7"), frozenset({"north"}), "acme,gw", Digest("f" * 64))
+NOW = "2026-06-01T00:00:00Z"
 
 
 def image(number: int) -> Blob:
@@ -41,6 +48,19 @@ def offer(sequence: int, *, compatible: str = "acme,gw", from_min: int = 0, devi
     return Offer(manifest, Digest(f"{sequence + 1000:064x}"))
 
 
+def allowed(what: Offer, number: int = 1, floor: int = 3, **changes: str) -> Authorisation:
+    fields = {"device": WHO.id, "fingerprint": WHO.fingerprint, "expires": "2026-06-30T00:00:00Z", **changes}
+    return Authorisation(
+        DeviceId(fields["device"]), Digest(fields["fingerprint"]), number, what.manifest_sha256, floor, "T-1", fields["expires"]
+    )
+
+
+def chosen(
+    offers: list[Offer], orders: list[Authorisation], record: DeviceRecord, insertion: Insertion = Insertion.NEW, now: str = NOW
+) -> Offer | None:
+    return choose(with_authorisations(offers, orders), WHO, record, insertion, now)
+
+
 def tried(record: DeviceRecord, what: Offer, event: Event, **more: int) -> DeviceRecord:
     outcome = BundleOutcome(event, attempts=1, by_restart=bool(more.get("by_restart")), retakes=more.get("retakes", 0))
     return replace(record, outcomes={what.manifest_sha256: outcome})
@@ -48,70 +68,70 @@ def tried(record: DeviceRecord, what: Offer, event: Event, **more: int) -> Devic
 
 def test_the_highest_sequence_that_suits_is_taken() -> None:
     offers = [offer(2), offer(4, compatible="acme,other"), offer(3)]
-    assert choose(offers, WHO, running(1), Insertion.NEW) == offers[2]
+    assert choose(offers, WHO, running(1), Insertion.NEW, NOW) == offers[2]
 
 
 def test_stepping_stones_are_taken_one_after_the_other() -> None:
     first, second = offer(2), offer(5, from_min=2)
-    assert choose([first, second], WHO, running(1), Insertion.NEW) == first
-    assert choose([first, second], WHO, running(2), Insertion.FOUND) == second
+    assert choose([first, second], WHO, running(1), Insertion.NEW, NOW) == first
+    assert choose([first, second], WHO, running(2), Insertion.FOUND, NOW) == second
 
 
 def test_nothing_is_to_be_done_on_a_stick_without_bundles_or_with_what_runs() -> None:
-    assert choose([], WHO, running(3), Insertion.NEW) is None
-    assert choose([offer(3)], WHO, running(3), Insertion.NEW) is None
-    assert choose([offer(3), offer(2)], WHO, running(3), Insertion.PERSON) is None
+    assert choose([], WHO, running(3), Insertion.NEW, NOW) is None
+    assert choose([offer(3)], WHO, running(3), Insertion.NEW, NOW) is None
+    assert choose([offer(3), offer(2)], WHO, running(3), Insertion.PERSON, NOW) is None
 
 
 def test_a_newer_bundle_that_may_not_be_tried_is_told_even_beside_the_one_that_runs() -> None:
     newer = offer(4)
     with pytest.raises(TriedBeforeError):
-        choose([offer(3), newer], WHO, tried(running(3), newer, Event.CHECK_FAILED), Insertion.NEW)
+        choose([offer(3), newer], WHO, tried(running(3), newer, Event.CHECK_FAILED), Insertion.NEW, NOW)
 
 
 @pytest.mark.parametrize("insertion", list(Insertion))
 def test_an_older_sequence_is_refused_whoever_asks(insertion: Insertion) -> None:
     with pytest.raises(OlderSequenceError, match="above 3"):
-        choose([offer(2)], WHO, running(3), insertion)
+        choose([offer(2)], WHO, running(3), insertion, NOW)
 
 
 def test_the_same_sequence_with_another_image_is_refused() -> None:
     other = offer(3)
     forged = replace(other.manifest, artifacts=(replace(other.manifest.artifacts[0], image=image(99)),))
     with pytest.raises(OlderSequenceError):
-        choose([replace(other, manifest=forged)], WHO, running(3), Insertion.PERSON)
+        choose([replace(other, manifest=forged)], WHO, running(3), Insertion.PERSON, NOW)
 
 
 def test_after_falling_back_the_release_at_the_floor_may_be_installed_again() -> None:
     fallen = replace(running(2), floor=3)
     again = offer(3)
-    assert choose([again], WHO, tried(fallen, again, Event.COMMITTED), Insertion.NEW) == again
+    assert choose([again], WHO, tried(fallen, again, Event.COMMITTED), Insertion.NEW, NOW) == again
     with pytest.raises(OlderSequenceError, match="above 2"):
-        choose([offer(2)], WHO, replace(fallen, committed=running(1).committed), Insertion.NEW)
+        choose([offer(2)], WHO, replace(fallen, committed=running(1).committed), Insertion.NEW, NOW)
 
 
 @pytest.mark.parametrize("insertion", list(Insertion))
 def test_a_bundle_for_other_hardware_is_refused(insertion: Insertion) -> None:
     with pytest.raises(WrongCompatibleError):
-        choose([offer(9, compatible="acme,gw-100")], WHO, running(1), insertion)
+        choose([offer(9, compatible="acme,gw-100")], WHO, running(1), insertion, NOW)
 
 
 def test_devices_and_groups_open_a_bundle_to_those_that_are_named() -> None:
     for open_to_us in (offer(2, devices="gw-6 gw-7"), offer(2, groups="south north"), offer(2, devices="gw-6", groups="north")):
-        assert choose([open_to_us], WHO, running(1), Insertion.NEW) == open_to_us
+        assert choose([open_to_us], WHO, running(1), Insertion.NEW, NOW) == open_to_us
     for closed in (offer(2, devices="gw-70"), offer(2, groups="nort"), offer(2, devices="north"), offer(2, groups="gw-7")):
         with pytest.raises(OtherDevicesError):
-            choose([closed], WHO, running(1), Insertion.PERSON)
+            choose([closed], WHO, running(1), Insertion.PERSON, NOW)
 
 
 def test_a_stepping_stone_cannot_be_jumped_over() -> None:
     with pytest.raises(SteppingStoneError):
-        choose([offer(5, from_min=3)], WHO, running(2), Insertion.PERSON)
+        choose([offer(5, from_min=3)], WHO, running(2), Insertion.PERSON, NOW)
 
 
 def test_the_refusal_of_the_bundle_that_came_closest_is_told() -> None:
     with pytest.raises(OlderSequenceError):
-        choose([offer(9, compatible="other"), offer(1), offer(8, devices="gw-1")], WHO, running(3), Insertion.NEW)
+        choose([offer(9, compatible="other"), offer(1), offer(8, devices="gw-1")], WHO, running(3), Insertion.NEW, NOW)
 
 
 @pytest.mark.parametrize("event", sorted(OUTCOMES))
@@ -127,3 +147,115 @@ def test_an_install_cut_by_a_restart_is_taken_up_at_most_three_times_without_pro
     outcome = BundleOutcome(Event.INTERRUPTED, attempts=5, by_restart=True, retakes=retakes)
     assert may_try(outcome, Insertion.FOUND) is allowed
     assert may_try(outcome, Insertion.NEW)
+
+
+# --- Going back ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("insertion", list(Insertion))
+def test_a_device_goes_back_to_what_its_authorisation_names(insertion: Insertion) -> None:
+    older = offer(1)
+    order = allowed(older)
+    assert chosen([older, offer(2)], [order], running(3), insertion) == replace(older, authorisation=order)
+
+
+def test_an_order_comes_before_a_newer_release_and_stays_obeyed_on_its_stick() -> None:
+    older, newer = offer(1), offer(9)
+    order = allowed(older)
+    taken = chosen([older, newer], [order], running(3))
+    assert taken is not None
+    assert taken.manifest == older.manifest
+    back = replace(running(1), downgrade_number=1)
+    for insertion in Insertion:
+        assert chosen([older, newer], [order], back, insertion) is None, "the stick would undo its own order"
+    assert chosen([older, newer], [], back) == newer, "a stick without the order"
+    assert chosen([older, newer], [order], back, now="2026-06-30T00:00:00Z") == newer, "an order that has ended"
+
+
+def test_of_several_orders_the_one_with_the_highest_number_counts() -> None:
+    one, two = offer(1), offer(2)
+    taken = chosen([one, two], [allowed(one, 5), allowed(two, 4), allowed(one, 3)], running(3))
+    assert taken == replace(one, authorisation=allowed(one, 5))
+    # The latest order for a release stands for all of them.
+    with pytest.raises(AuthorisationFloorError):
+        chosen([one], [allowed(one, 3, floor=3), allowed(one, 5, floor=2)], running(3))
+
+
+@attack(By.OLD_STICK, On.SLOT, "an authorisation to go back is used again", "its number is used up with the commit")
+def test_a_used_authorisation_does_not_count_again() -> None:
+    older = offer(1)
+    again = replace(running(3), downgrade_number=2)
+    for number in (1, 2):
+        for insertion in Insertion:
+            with pytest.raises(AuthorisationUsedError, match="has used number 2"):
+                chosen([older], [allowed(older, number)], again, insertion)
+    assert chosen([older], [allowed(older, 3)], again) is not None
+    # Beside what runs, or something newer, it is passed over.
+    assert chosen([older, offer(3)], [allowed(older, 2)], again) is None
+    assert chosen([older, offer(4)], [allowed(older, 2)], again) == offer(4)
+
+
+@attack(By.OWNER, On.SLOT, "an authorisation for another device of the same id", "it names the key, and an id is no key")
+def test_an_authorisation_for_another_key_does_not_count() -> None:
+    older = offer(1)
+    with pytest.raises(AuthorisationKeyError):
+        chosen([older], [allowed(older, fingerprint="e" * 64)], running(3), Insertion.PERSON)
+    with pytest.raises(AuthorisationKeyError):
+        chosen([older], [allowed(older, device="gw-8")], running(3), Insertion.PERSON)
+
+
+@attack(By.TECHNICIAN, On.SLOT, "an authorisation beside another old release", "it names the manifest by digest")
+def test_an_authorisation_for_another_manifest_lifts_nothing() -> None:
+    older = offer(1)
+    other = replace(older, manifest_sha256=Digest("9" * 64))
+    for insertion in Insertion:
+        with pytest.raises(OlderSequenceError):
+            chosen([other], [allowed(older)], running(3), insertion)
+
+
+@attack(By.OLD_STICK, On.SLOT, "an authorisation that has ended", "it counts until its end, by trusted time")
+def test_an_authorisation_that_has_ended_does_not_count() -> None:
+    older = offer(1)
+    assert chosen([older], [allowed(older)], running(3), now="2026-06-29T23:59:59Z") is not None
+    with pytest.raises(AuthorisationEndedError):
+        chosen([older], [allowed(older)], running(3), Insertion.PERSON, now="2026-06-30T00:00:00Z")
+
+
+@attack(
+    By.OLD_STICK,
+    On.SLOT,
+    "an unused authorisation from before a later update",
+    "it names the highest sequence from which it lets a device go back",
+)
+def test_an_authorisation_does_not_lift_a_floor_above_the_one_that_it_names() -> None:
+    older = offer(1)
+    assert chosen([older], [allowed(older, floor=3)], running(2)) is not None, "a lower floor is lifted too"
+    with pytest.raises(AuthorisationFloorError):
+        chosen([older], [allowed(older, floor=3)], running(4), Insertion.PERSON)
+    fallen = replace(running(2), floor=4)
+    with pytest.raises(AuthorisationFloorError):
+        chosen([older], [allowed(older, floor=3)], fallen, Insertion.PERSON)
+
+
+def test_an_authorisation_lifts_neither_hardware_nor_devices_nor_tried_before() -> None:
+    order = allowed(offer(1))
+    with pytest.raises(WrongCompatibleError):
+        chosen([offer(1, compatible="other")], [order], running(3), Insertion.PERSON)
+    with pytest.raises(OtherDevicesError):
+        chosen([offer(1, devices="gw-70")], [order], running(3), Insertion.PERSON)
+    failed = tried(running(3), offer(1), Event.CHECK_FAILED)
+    with pytest.raises(TriedBeforeError):
+        chosen([offer(1), offer(9)], [order], failed)
+    assert chosen([offer(1)], [order], failed, Insertion.PERSON) is not None
+
+
+def test_a_device_that_runs_what_it_is_ordered_to_stays_there() -> None:
+    older, newer = offer(1), offer(2)
+    assert chosen([older, newer], [allowed(older)], running(1)) is None
+
+
+def test_an_authorisation_that_does_not_count_leaves_a_newer_release_an_ordinary_one() -> None:
+    newer = offer(4)
+    taken = chosen([newer], [allowed(newer, floor=5)], replace(running(3), downgrade_number=7))
+    assert taken == newer
+    assert taken.authorisation is None

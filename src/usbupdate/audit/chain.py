@@ -7,7 +7,8 @@ The steps, in this order, so that each flaw is told once and by its cause:
 3. the numbers: none twice, none missing, in order;
 4. the chain: each receipt names the one before;
 5. the checkpoint: signed by the device, over these receipts and all of them;
-6. what the auditor has seen of this device before.
+6. what the auditor has seen of this device before;
+7. the course of its releases: back only by an authorisation.
 
 Source: design, section 7.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.course import unexplained
 from usbupdate.audit.findings import Finding, Flaw, runs_joined
 from usbupdate.core import checkpoint, envelope, identity as identity_form
 from usbupdate.core.identity import Identity
@@ -107,6 +109,7 @@ def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes]) -> 
         _check_chain(examined)
         _check_head(examined, examined.identity, copy)
         _compare_with_seen(examined, seen)
+        _check_course(examined)
     examined.findings = list(runs_joined(examined.findings))
     return examined
 
@@ -272,3 +275,9 @@ def _compare_with_seen(examined: Examined, seen: Sequence[bytes]) -> None:
             examined.add(Flaw.SEEN_OTHERWISE, number)
             # The chain carries the difference into every later one.
             return
+
+
+def _check_course(examined: Examined) -> None:
+    receipts = (each.receipt for _, each in sorted(examined.proven.items()))
+    for number, detail in unexplained(receipts, examined.device):
+        examined.add(Flaw.WENT_BACK, number, detail=detail)

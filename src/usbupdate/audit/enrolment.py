@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.core import identity as identity_form
+from usbupdate.core.identity import read_fingerprint
 from usbupdate.core.layout import IDENTITY
-from usbupdate.core.words import DIGEST, DeviceId, Digest
+from usbupdate.core.words import DEVICE_ID, DeviceId
 from usbupdate.errors import (
     DeviceNotThereError,
     EnrolledKeyDiffersError,
@@ -18,13 +18,35 @@ from usbupdate.errors import (
     MalformedError,
     NoEvidenceError,
     UnusableFileError,
-    UnusableValueError,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from usbupdate.core.identity import Identity
+    from usbupdate.core.words import Digest
+
+
+def key_of(device: str, place: Path) -> Digest:
+    """Return the fingerprint of a device's key, as an auditor's folder or the device's own word has it.
+
+    Args:
+        device: whose.
+        place: a folder of enrolled devices; else an `identity.json`, or whatever `find_copies` takes.
+
+    Raises:
+        DeviceNotThereError: the place names other devices only.
+        UnusableFileError, NoEvidenceError: the place names no device.
+        EnrolmentUnreadableError: the auditor's record of the device is damaged.
+    """
+    devices = Devices(place)
+    if DEVICE_ID.fullmatch(device) and (known := devices.get(DeviceId(device))) is not None:
+        return known.identity.fingerprint
+    if not any(devices.names()):
+        for each in _identities(place):
+            if each.device == device:
+                return each.fingerprint
+    raise DeviceNotThereError(device=device, path=str(place))
 
 
 def enrol(place: Path, devices: Devices, *, device: str | None, fingerprint: str | None) -> list[Enrolment]:
@@ -44,7 +66,7 @@ def enrol(place: Path, devices: Devices, *, device: str | None, fingerprint: str
         FingerprintDiffersError: no key there has this fingerprint; nobody was enrolled.
         EnrolledKeyDiffersError: a device is enrolled with another key; nobody was enrolled.
     """
-    wanted = None if fingerprint is None else _fingerprint(fingerprint)
+    wanted = None if fingerprint is None else read_fingerprint(fingerprint)
     identities = _identities(place)
     if device is not None:
         identities = [each for each in identities if each.device == device]
@@ -98,10 +120,3 @@ def _from_file(path: Path) -> Identity:
         raise UnusableFileError(path=str(path), problem="not an identity.json of a device") from error
     except OSError as error:
         raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
-
-
-def _fingerprint(given: str) -> Digest:
-    digits = re.sub(r"[\s:]", "", given).lower()
-    if not DIGEST.fullmatch(digits):
-        raise UnusableValueError(what="The fingerprint", value=given, problem="not 64 hexadecimal digits")
-    return Digest(digits)

@@ -36,6 +36,7 @@ class Flaw(StrEnum):
     CHECKPOINT_SIGNATURE = "checkpoint-signature"
     CHECKPOINT_BEHIND = "checkpoint-behind"
     CHECKPOINT_ROOT = "checkpoint-root"
+    WENT_BACK = "went-back"
 
 
 CUT_OFF: Final = frozenset({Flaw.CHECKPOINT_BEHIND, Flaw.CHECKPOINT_MISSING, Flaw.IDENTITY_MISSING, Flaw.RECEIPTS_MISSING})
@@ -74,6 +75,10 @@ _TOLD: Final[dict[Flaw, tuple[str, str]]] = {
     Flaw.CHECKPOINT_SIGNATURE: ("the checkpoint is not signed by this device's key", _COMPARE),
     Flaw.CHECKPOINT_BEHIND: ("the checkpoint does not cover it, so receipts may be missing after it", _INSERT),
     Flaw.CHECKPOINT_ROOT: ("the checkpoint covers other receipts than these", _CLONE),
+    Flaw.WENT_BACK: (
+        "it went back to an older release without an authorisation that counts",
+        "Ask the release office what was allowed; if that is nothing, somebody else's software ran on the device.",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.verdict import Standing, Verdict
+from usbupdate.core.authorisation import used_in
 from usbupdate.core.plaintext import one_line
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
                         "bundle": receipt.draft.bundle.name if receipt.draft.bundle else None,
                         "count": receipt.draft.count,
                         "reason": receipt.draft.problem.reason if receipt.draft.problem else None,
+                        "authorisation": _authorisation_table(receipt),
                     }
                     for receipt in verdict.receipts
                 ],
@@ -143,9 +145,20 @@ def _event(receipt: Receipt) -> str:
         words.append(f"{_version(draft.before) or '?'} -> {_version(draft.after) or '?'}")
     if draft.count > 1:
         words.append(f"{draft.count} times")
+    if (by := used_in(draft.checks)) is not None:
+        words.append(f"by the authorisation {by.number}: {one_line(by.ticket, _TEXT_MAX)}")
     if draft.problem is not None:
         words.append(one_line(draft.problem.text, _TEXT_MAX))
     return "  ".join(words)
+
+
+def _authorisation_table(receipt: Receipt) -> Json:
+    """Return by which authorisation an update was to go back, and whose signatures it bore."""
+    by = used_in(receipt.draft.checks)
+    if by is None:
+        return None
+    trust = receipt.draft.trust
+    return {"number": by.number, "ticket": by.ticket, "signers": list(trust.signers) if trust is not None else []}
 
 
 def _version(release: Release | None) -> str | None:

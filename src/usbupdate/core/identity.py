@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NewType
 
 from usbupdate.core import strictjson
-from usbupdate.core.words import DEVICE_ID, DeviceId, Digest
+from usbupdate.core.words import DEVICE_ID, DIGEST, DeviceId, Digest
+from usbupdate.errors import UnusableValueError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -80,6 +82,18 @@ def decode(raw: bytes) -> Identity:
     if encode(identity) != raw:
         fields.fail("whole", "not in its one canonical form, or its fingerprint is not that of its Ed25519 key")
     return identity
+
+
+def read_fingerprint(given: str) -> Digest:
+    """Return a fingerprint that a person typed: upper or lower case, with or without blanks and colons.
+
+    Raises:
+        UnusableValueError: it is none.
+    """
+    digits = re.sub(r"[\s:]", "", given).lower()
+    if not DIGEST.fullmatch(digits):
+        raise UnusableValueError(what="The fingerprint", value=given, problem="not 64 hexadecimal digits")
+    return Digest(digits)
 
 
 def public_key_pem(key: PublicKey) -> str:

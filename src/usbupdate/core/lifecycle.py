@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
+from usbupdate.core.authorisation import used_in
 from usbupdate.core.receipt import OUTCOMES, Draft, Event, Moment, Problem
 from usbupdate.core.record import (
     OUTCOMES_MAX,
@@ -127,7 +128,8 @@ def pending_appended(record: DeviceRecord, left: tuple[Draft, ...], count: int) 
 def fallen_back(record: DeviceRecord, running: Installed, blank: Draft) -> DeviceRecord:
     """Return the record of a device that was found running its other whole slot: what runs is what it is meant to run now.
 
-    The floor stays. The bundle that was fallen back from may be tried again at any new insertion.
+    The floor stays, unless the device had gone back by an authorisation: it is never below what runs. The bundle that was
+    fallen back from may be tried again at any new insertion.
     """
     fallen = replace(
         blank,
@@ -136,7 +138,7 @@ def fallen_back(record: DeviceRecord, running: Installed, blank: Draft) -> Devic
         after=running.release(),
         problem=FELL_BACK,
     )
-    return replace(record, state=Recording(fallen), committed=running)
+    return replace(record, state=Recording(fallen), committed=running, floor=max(record.floor, running.sequence))
 
 
 def leaving(record: DeviceRecord, boot: Boot, blank: Draft) -> DeviceRecord:
@@ -183,8 +185,9 @@ def released(record: DeviceRecord, boot: Boot) -> DeviceRecord:
 
 
 def passed(record: DeviceRecord, checks: tuple[Check, ...]) -> DeviceRecord:
-    """Return the record after every check of the trial passed."""
+    """Return the record after every check of the trial passed; the one by which the device may go back is among them."""
     attempt = _attempt(record.state)
+    checks = (*attempt.draft.checks, *checks)
     return replace(record, state=Committing(replace(attempt, draft=replace(attempt.draft, checks=checks))))
 
 
@@ -194,15 +197,20 @@ def failed_checks(record: DeviceRecord, checks: tuple[Check, ...], problem: Prob
 
 
 def committed(record: DeviceRecord, moment: Moment) -> DeviceRecord:
-    """Return, in one replace, the record of a device that is meant to run the new release and owes the receipt of it."""
+    """Return, in one replace, the record of a device that is meant to run the new release and owes the receipt of it.
+
+    The authorisation by which it goes back is used up in the same replace, and the floor that it lifts is what runs now.
+    """
     attempt = _attempt(record.state)
+    used = used_in(attempt.draft.checks)
     draft = replace(attempt.draft, event=Event.COMMITTED, moment=moment, problem=None)
     return replace(
         record,
         state=Recording(draft),
         committed=attempt.target,
         whole={**record.whole, attempt.slot: attempt.target},
-        floor=max(record.floor, attempt.target.sequence),
+        floor=max(record.floor, attempt.target.sequence) if used is None else attempt.target.sequence,
+        downgrade_number=record.downgrade_number if used is None else max(record.downgrade_number, used.number),
         outcomes=_outcomes(record, attempt, Event.COMMITTED),
     )
 

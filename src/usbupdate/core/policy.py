@@ -1,20 +1,27 @@
 """Which of the genuine bundles on a stick this device takes, and why not the others.
 
 Verification has been done: what is refused here is signed. No setting lifts anything here; only `Insertion.PERSON` lifts
-"tried before".
+"tried before", and only an authorisation that names this device lifts its floor.
 
-Source: design, sections 4, 6 ("Retry rules") and 10.
+An authorisation is an order: as long as it counts and its bundle is on the stick, that is what the stick is for, and nothing
+else on it is taken. It goes on counting on that stick once it was obeyed, or the next look at the stick would undo it.
+
+Source: design, sections 3 ("Rollback"), 4, 6 ("Retry rules") and 10; docs/format.md, section 5.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core.lifecycle import RETAKES_MAX
 from usbupdate.core.receipt import Event
 from usbupdate.errors import (
+    AuthorisationEndedError,
+    AuthorisationFloorError,
+    AuthorisationKeyError,
+    AuthorisationUsedError,
     OlderSequenceError,
     OtherDevicesError,
     RefusedError,
@@ -26,6 +33,7 @@ from usbupdate.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.record import BundleOutcome, DeviceRecord
     from usbupdate.core.words import DeviceId, Digest
@@ -44,19 +52,25 @@ class Insertion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Which device this is: its own id and groups, and its model's compatible string."""
+    """Which device this is: its own id, groups and key's fingerprint, and its model's compatible string."""
 
     id: DeviceId
     groups: frozenset[str]
     compatible: str
+    fingerprint: Digest
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A bundle that the signed targets list and whose manifest lies on the stick."""
+    """A bundle that the signed targets list and whose manifest lies on the stick.
+
+    `authorisation` is the latest one there by which this device would go back to it. On the offer that was chosen it says that
+    the device takes the bundle by it.
+    """
 
     manifest: Manifest
     manifest_sha256: Digest
+    authorisation: Authorisation | None = None
 
     @property
     def title(self) -> str:
@@ -74,12 +88,23 @@ class _Hurdle(IntEnum):
     TRIED = 4
 
 
-def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, insertion: Insertion) -> Offer | None:
-    """Return the suitable offer with the highest sequence, or None when nothing newer is offered than what runs.
+def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, insertion: Insertion, now: str) -> Offer | None:
+    """Return the offer that this device takes, or None when nothing is offered but what runs.
+
+    That is the one that an authorisation orders, by the one with the highest number; else the suitable one with the highest
+    sequence. `now` is the trusted time.
 
     Raises:
         RefusedError: there are offers, but none for this device now; it tells about the one that came closest.
     """
+    offers = tuple(offers)
+    ordered = _ordered(offers, recipient, record, now)
+    if ordered is not None:
+        if is_running(ordered, recipient, record):
+            return None
+        if refusal := _refusal(ordered, recipient, record, insertion, now):
+            raise refusal[1]
+        return ordered
     suitable: list[Offer] = []
     refusals: list[tuple[_Hurdle, int, RefusedError]] = []
     is_running_offered = False
@@ -87,9 +112,9 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
         if is_running(offer, recipient, record):
             is_running_offered = True
             continue
-        refusal = _refusal(offer, recipient, record, insertion)
+        refusal = _refusal(offer, recipient, record, insertion, now)
         if refusal is None:
-            suitable.append(offer)
+            suitable.append(replace(offer, authorisation=None))
         else:
             refusals.append((refusal[0], offer.manifest.sequence, refusal[1]))
     if suitable:
@@ -97,6 +122,47 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
     above = [refusal for refusal in refusals if refusal[0] > _Hurdle.SEQUENCE]
     if refusals and (above or not is_running_offered):
         raise max(refusals, key=lambda refusal: refusal[:2])[2]
+    return None
+
+
+def with_authorisations(offers: Iterable[Offer], authorisations: Iterable[Authorisation]) -> list[Offer]:
+    """Return the offers, each with the authorisation with the highest number that names its manifest, if one does."""
+    latest = {each.manifest_sha256: each for each in sorted(authorisations, key=lambda each: each.number)}
+    return [replace(offer, authorisation=latest.get(offer.manifest_sha256)) for offer in offers]
+
+
+def _ordered(offers: tuple[Offer, ...], recipient: Recipient, record: DeviceRecord, now: str) -> Offer | None:
+    """Return the offer that the latest authorisation which counts is for."""
+    counting = {
+        offer.authorisation.number: offer
+        for offer in offers
+        if offer.authorisation is not None and _objection(offer, offer.authorisation, recipient, record, now) is None
+    }
+    return counting[max(counting)] if counting else None
+
+
+def _objection(
+    offer: Offer, authorisation: Authorisation, recipient: Recipient, record: DeviceRecord, now: str
+) -> RefusedError | None:
+    """Return why an authorisation does not count on this device now, or None if it does."""
+    bundle, number = offer.title, authorisation.number
+    # 1. For this very device: an id can be given twice, a key cannot.
+    if (authorisation.device, authorisation.fingerprint) != (recipient.id, recipient.fingerprint):
+        return AuthorisationKeyError(bundle=bundle, number=number, device=authorisation.device)
+
+    # 2. Once: the last one used counts only as long as the device runs what it was for.
+    is_obeyed = number == record.downgrade_number and is_running(offer, recipient, record)
+    if number <= record.downgrade_number and not is_obeyed:
+        return AuthorisationUsedError(bundle=bundle, number=number, used=record.downgrade_number)
+
+    # 3. In time.
+    if authorisation.expires <= now:
+        return AuthorisationEndedError(bundle=bundle, number=number, expires=authorisation.expires, now=now)
+
+    # 4. Only from what the office knew of: an order that lay in a drawer must not undo a later update.
+    floor = max(record.floor, record.committed.sequence)
+    if authorisation.floor < floor:
+        return AuthorisationFloorError(bundle=bundle, number=number, lifts=authorisation.floor, floor=floor)
     return None
 
 
@@ -126,7 +192,7 @@ def may_try(outcome: BundleOutcome | None, insertion: Insertion) -> bool:
 
 
 def _refusal(
-    offer: Offer, recipient: Recipient, record: DeviceRecord, insertion: Insertion
+    offer: Offer, recipient: Recipient, record: DeviceRecord, insertion: Insertion, now: str
 ) -> tuple[_Hurdle, RefusedError] | None:
     manifest = offer.manifest
     if recipient.compatible not in manifest.compatible:
@@ -137,7 +203,12 @@ def _refusal(
     # Equal to the floor is allowed only after falling back below it: the same release again.
     lowest = max(record.floor, record.committed.sequence + 1)
     if manifest.sequence < lowest:
-        return _Hurdle.SEQUENCE, OlderSequenceError(bundle=offer.title, sequence=manifest.sequence, floor=lowest - 1)
+        older = OlderSequenceError(bundle=offer.title, sequence=manifest.sequence, floor=lowest - 1)
+        objection: RefusedError | None = older
+        if offer.authorisation is not None:
+            objection = _objection(offer, offer.authorisation, recipient, record, now)
+        if objection is not None:
+            return _Hurdle.SEQUENCE, objection
     if record.committed.sequence < manifest.from_sequence_min:
         return _Hurdle.STEPPING_STONE, SteppingStoneError(
             bundle=offer.title, needed=manifest.from_sequence_min, running=record.committed.sequence

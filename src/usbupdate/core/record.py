@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from usbupdate.core.manifest import Blob
     from usbupdate.core.words import BootId, Digest, Slot, SlotClass
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""The highest that this agent knows."""
+FORMAT_BEFORE_DOWNGRADES: Final = 1
+"""What a device writes that has never gone back, so that the agent in its other slot can be an older one."""
 OUTCOMES_MAX: Final = 64
 """How many bundles' outcomes are remembered; the oldest goes first, and sequence numbers still hold."""
 
@@ -162,7 +165,8 @@ class DeviceRecord:
     """Everything in `state.json`.
 
     `committed` is what the device is meant to run. `whole` holds each slot believed whole and never condemned. `floor` is the
-    highest sequence ever committed. `pending` are receipts that the ledger could not take. `outcomes` is by manifest digest,
+    highest sequence ever committed, or since the device last went back by an authorisation; `downgrade_number` is the number of
+    the last one used, 0 for none. `pending` are receipts that the ledger could not take. `outcomes` is by manifest digest,
     the oldest first. `exports_logs` is what the owner allowed when that was last recorded. `time_floor` is that of the last
     refresh, for telling time at a boot that does not look at trust. `ledger_count` is how many receipts the ledger held: one
     with fewer has lost some.
@@ -179,7 +183,12 @@ class DeviceRecord:
     exports_logs: bool = True
     time_floor: str = "1970-01-01T00:00:00Z"
     ledger_count: int = 0
-    format: int = FORMAT
+    downgrade_number: int = 0
+
+    @property
+    def format(self) -> int:
+        """The format of the file that it is saved as."""
+        return FORMAT if self.downgrade_number else FORMAT_BEFORE_DOWNGRADES
 
     @property
     def is_committed_whole(self) -> bool:

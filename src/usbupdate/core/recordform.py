@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from usbupdate.core import strictjson
+from usbupdate.core.authorisation import NUMBER_MAX
 from usbupdate.core.manifest import IMAGE_SIZE_MAX, Blob
 from usbupdate.core.receipt import Event
 from usbupdate.core.record import (
     FORMAT,
+    FORMAT_BEFORE_DOWNGRADES,
     Activating,
     Attempt,
     BundleOutcome,
@@ -56,9 +58,11 @@ _COUNT_MAX: Final = 1 << 31
 
 def encode(record: DeviceRecord) -> bytes:
     """Return the one form of a record; `decode` gives back an equal value."""
+    later: dict[str, Json] = {"downgrade_number": record.downgrade_number} if record.downgrade_number else {}
     return strictjson.encode(
         {
             "format": record.format,
+            **later,
             "committed": _installed_table(record.committed),
             "whole": [_installed_table(record.whole[slot]) for slot in sorted(record.whole)],
             "floor": record.floor,
@@ -97,7 +101,6 @@ def decode(raw: bytes) -> DeviceRecord:
     whole = [_installed(each) for each in fields.objects("whole", limit=2)]
     root = fields.inner("root")
     record = DeviceRecord(
-        format=number,
         committed=_installed(fields.inner("committed")),
         whole={installed.slot: installed for installed in whole},
         floor=fields.integer("floor", 0, SEQUENCE_MAX),
@@ -109,6 +112,7 @@ def decode(raw: bytes) -> DeviceRecord:
         exports_logs=fields.flag("exports_logs"),
         time_floor=fields.text("time_floor", TIME),
         ledger_count=fields.integer("ledger_count", 0, SEQUENCE_MAX),
+        downgrade_number=0 if number == FORMAT_BEFORE_DOWNGRADES else fields.integer("downgrade_number", 1, NUMBER_MAX),
     )
     root.done()
     if "repeat" not in fields.names():

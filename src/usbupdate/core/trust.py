@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
-from usbupdate.core import manifest
+from usbupdate.core import authorisation as authorisations, manifest
 from usbupdate.core.layout import METADATA, target_name, target_path
 from usbupdate.core.manifest import Blob
 from usbupdate.core.payload import read_signed
@@ -55,6 +55,7 @@ from usbupdate.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.receipt import ClockQuality
 
@@ -62,9 +63,11 @@ __all__ = [
     "ClockReading",
     "TrustFolder",
     "Trusted",
+    "authorisation_names",
     "bundle_names",
     "check_configured_root",
     "newest_stored_root",
+    "read_authorisation",
     "read_manifest",
     "refresh",
 ]
@@ -160,6 +163,33 @@ def read_manifest(trusted: Trusted, name: str, medium: MediumReader) -> tuple[ma
     if actual != name:
         raise AliasedTargetError(name=name, actual=actual)
     return bundle, entry.sha256
+
+
+def authorisation_names(trusted: Trusted) -> tuple[str, ...]:
+    """Return the names of the targets that are downgrade authorisations, of whatever device, sorted."""
+    return tuple(sorted(name for name in trusted.targets if authorisations.parse_name(name) is not None))
+
+
+def read_authorisation(trusted: Trusted, name: str, medium: MediumReader) -> Authorisation:
+    """Return the downgrade authorisation that a target is.
+
+    Args:
+        trusted: what a refresh proved.
+        name: one of `authorisation_names(trusted)`.
+        medium: the stick.
+
+    Raises:
+        MediumFileMissingError: it is not on this stick.
+        NewerFormatError: only a later usbupdate can read it.
+        RejectedError: what lies there is not what was signed, or is signed under another device's name or another number.
+        MediumError: the stick could not be read.
+    """
+    entry = trusted.targets[name]
+    raw = read_signed(medium, target_path(entry.sha256, name), entry, authorisations.AUTHORISATION_SIZE_MAX)
+    found = authorisations.decode(raw)
+    if found.name != name:
+        raise AliasedTargetError(name=name, actual=found.name)
+    return found
 
 
 def _require_no_gap(root: Document, start: Document, medium: MediumReader) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.layout import LOGS, METADATA, READ_ME, TOP, require_no_folding_names
+from usbupdate.core.policy import Recipient
 from usbupdate.device import identity
 from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy, read_configured_root
 from usbupdate.device.deadman import NoDeadMan
@@ -16,18 +17,20 @@ from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.ledger import Ledger
 from usbupdate.device.pipeline import WORKERS
+from usbupdate.device.unit import load_unit
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.core.policy import Offer
     from usbupdate.core.receipt import Draft, MediumFacts
     from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
-    from usbupdate.core.words import ReceiptId, SlotClass
+    from usbupdate.core.words import DeviceId, ReceiptId, SlotClass
     from usbupdate.device import ports
     from usbupdate.device.installer import Installer
     from usbupdate.device.media import Medium
@@ -105,11 +108,27 @@ class Machine:
             raise StoredTrustError(name="root", problem=f"it is not the version {known.version} that the state remembers")
         return store.refresh(medium, self.drafts.reading(), configured_root, origin=facts.label or facts.serial)
 
+    def recipient(self) -> Recipient:
+        """Return which device this is, as bundles and authorisations name it.
+
+        Raises:
+            NotReadyError: its identity or its unit file cannot be used.
+        """
+        state_dir = self.configuration.state_dir
+        unit = load_unit(state_dir)
+        return Recipient(unit.id, frozenset(unit.groups), self.configuration.compatible, identity.load(state_dir).fingerprint)
+
     def read_offers(self, trusted: Trusted, medium: MediumReader) -> list[Offer]:
         """Return what the stick offers; see `device.offers`."""
         from usbupdate.device.offers import read_offers  # noqa: PLC0415 - needs tuf
 
         return read_offers(trusted, medium)
+
+    def read_authorisations(self, trusted: Trusted, medium: MediumReader, device: DeviceId, used: int) -> list[Authorisation]:
+        """Return by which authorisations on the stick a device may go back; see `device.offers`."""
+        from usbupdate.device.offers import read_authorisations  # noqa: PLC0415 - needs tuf
+
+        return read_authorisations(trusted, medium, device, used)
 
     def base(self, artifact: Artifact, medium: MediumReader, running: Blob | None, image: SlotImage) -> Base | None:
         """Return the delta that was made for what this device runs; see `device.supply`."""

@@ -1,19 +1,25 @@
-"""What a stick offers, once its metadata is verified.
+"""What a stick offers, and what it orders this device, once its metadata is verified.
 
-Source: design, section 3, "Targets".
+Source: design, section 3, "Targets" and "Rollback".
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from usbupdate.core.authorisation import parse_name, target_name
 from usbupdate.core.policy import Offer
-from usbupdate.core.trust import bundle_names, read_manifest
+from usbupdate.core.trust import authorisation_names, bundle_names, read_authorisation, read_manifest
 from usbupdate.errors import MediumFileMissingError, NewerFormatError
 
 if TYPE_CHECKING:
+    from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.trust import Trusted
+    from usbupdate.core.words import DeviceId
+
+AUTHORISATIONS_MAX: Final = 16
+"""How many authorisations of one device are looked for on a stick: those with the highest numbers."""
 
 
 def read_offers(trusted: Trusted, medium: MediumReader) -> list[Offer]:
@@ -38,3 +44,33 @@ def read_offers(trusted: Trusted, medium: MediumReader) -> list[Offer]:
     if newer is not None and not offers:
         raise newer
     return offers
+
+
+def read_authorisations(trusted: Trusted, medium: MediumReader, device: DeviceId, used: int) -> list[Authorisation]:
+    """Return the device's downgrade authorisations that the verified targets list and that lie on the stick.
+
+    One that is listed but not there is no error. Those of other devices are not opened, nor those with a number below the last
+    one that the device used. A stick with one that cannot be read is not taken: it may order the opposite of what is offered.
+
+    Args:
+        trusted: what a refresh proved.
+        medium: the stick.
+        device: this device.
+        used: the number of the last one that it used.
+
+    Raises:
+        RejectedError: what lies there is not what was signed.
+        NewerFormatError: only a newer agent can read one of them.
+        MediumError: the stick could not be read.
+    """
+    named = (parse_name(name) for name in authorisation_names(trusted))
+    numbers = sorted(
+        (found[1] for found in named if found is not None and found[0] == device and found[1] >= used), reverse=True
+    )
+    authorisations = []
+    for number in numbers[:AUTHORISATIONS_MAX]:
+        try:
+            authorisations.append(read_authorisation(trusted, target_name(device, number), medium))
+        except MediumFileMissingError:
+            continue
+    return authorisations

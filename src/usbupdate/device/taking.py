@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
+from usbupdate.core.authorisation import check_of
 from usbupdate.core.fit import require_fits
 from usbupdate.core.layout import TARGETS, names_or_none, require_no_lost_manifests
-from usbupdate.core.policy import Insertion, Offer, Recipient, choose
+from usbupdate.core.policy import Insertion, Offer, choose, with_authorisations
 from usbupdate.core.receipt import BundleRef, Event, TrustFacts
 from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready
 from usbupdate.device.health import Gate, ask_gates
@@ -22,7 +23,6 @@ from usbupdate.device.machine import GATES_LIMIT_S, Machine
 from usbupdate.device.obligations import Obligations, Rest
 from usbupdate.device.refusals import Learned, Refusals
 from usbupdate.device.slotimages import close_all
-from usbupdate.device.unit import load_unit
 from usbupdate.errors import (
     DegradedError,
     GatePostponedError,
@@ -88,7 +88,7 @@ class Taking:
         self._remember(trusted)
 
         # 3. Is it for this device?
-        offer = self._choose(self._offers(trusted, medium), insertion)
+        offer = self._choose(self._offers(trusted, medium), trusted, medium, insertion)
         if offer is None:
             return None
         self.learned.bundle = BundleRef(offer.manifest.name, offer.manifest_sha256)
@@ -137,7 +137,7 @@ class Taking:
             require_no_lost_manifests(medium.reader)
         return offers
 
-    def _choose(self, offers: list[Offer], insertion: Insertion) -> Offer | None:
+    def _choose(self, offers: list[Offer], trusted: Trusted, medium: Medium, insertion: Insertion) -> Offer | None:
         record = self._obligations.record
         match record.state:
             case Ready(attempt) | Activating(attempt):
@@ -146,9 +146,9 @@ class Taking:
                     return None
                 raise UpdateUnderWayError(version=attempt.target.version)
             case Idle():
-                unit = load_unit(self._machine.configuration.state_dir)
-                recipient = Recipient(unit.id, frozenset(unit.groups), self._machine.configuration.compatible)
-                return choose(offers, recipient, record, insertion)
+                recipient, used = self._machine.recipient(), record.downgrade_number
+                authorisations = self._machine.read_authorisations(trusted, medium.reader, recipient.id, used)
+                return choose(with_authorisations(offers, authorisations), recipient, record, insertion, trusted.now)
             case _:
                 raise LeavingError
 
@@ -198,6 +198,7 @@ class Taking:
             after=target.release(),
             bundle=self.learned.bundle,
             trust=self.learned.trust,
+            checks=() if offer.authorisation is None else (check_of(offer.authorisation),),
             medium=self.learned.medium,
             resumed=earlier is not None and earlier.event is Event.INTERRUPTED,
         )

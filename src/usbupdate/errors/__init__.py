@@ -79,6 +79,7 @@ from usbupdate.errors.notready import (
     UnitFileError as UnitFileError,
 )
 from usbupdate.errors.office import (
+    AuthorisationNumberError as AuthorisationNumberError,
     ExpiresSoonError as ExpiresSoonError,
     ImageExistsError as ImageExistsError,
     KeyExistsError as KeyExistsError,
@@ -88,7 +89,9 @@ from usbupdate.errors.office import (
     MountUnfitError as MountUnfitError,
     NoDeltasError as NoDeltasError,
     NoOfficeError as NoOfficeError,
+    NoSuchAuthorisationError as NoSuchAuthorisationError,
     NoSuchBundleError as NoSuchBundleError,
+    NothingToLiftError as NothingToLiftError,
     NotSignedError as NotSignedError,
     NumpyMissingError as NumpyMissingError,
     OfficeBusyError as OfficeBusyError,
@@ -109,6 +112,11 @@ from usbupdate.errors.office import (
     UselessKeyError as UselessKeyError,
 )
 from usbupdate.errors.refused import (
+    AuthorisationEndedError as AuthorisationEndedError,
+    AuthorisationError as AuthorisationError,
+    AuthorisationFloorError as AuthorisationFloorError,
+    AuthorisationKeyError as AuthorisationKeyError,
+    AuthorisationUsedError as AuthorisationUsedError,
     DeltaOnlyError as DeltaOnlyError,
     FileSystemNotAllowedError as FileSystemNotAllowedError,
     ForeignStickError as ForeignStickError,

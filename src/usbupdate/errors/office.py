@@ -176,6 +176,36 @@ class NoSuchBundleError(OfficeError):
 
 
 @dataclass(eq=False)
+class NoSuchAuthorisationError(OfficeError):
+    """No downgrade authorisation of the repository is for that device, or bears that number."""
+
+    authorisation: str
+    says = "The repository offers no authorisation {authorisation}."
+    hint = "Run 'usbupdate bundle list' to see which there are."
+
+
+@dataclass(eq=False)
+class AuthorisationNumberError(OfficeError):
+    """A device takes each authorisation with a higher number than the last one that it used."""
+
+    number: int
+    device: str
+    highest: int
+    says = "The number {number} is not above the highest that {device} was given so far, {highest}."
+    hint = "Leave --number out, or give a higher one."
+
+
+@dataclass(eq=False)
+class NothingToLiftError(OfficeError):
+    """The device takes the bundle without an authorisation."""
+
+    bundle: str
+    floor: int
+    says = "The bundle {bundle} is not below sequence {floor}, from where the device is to go back: nothing has to be allowed."
+    hint = "Name an older bundle, or give with --floor the highest sequence that the device has had."
+
+
+@dataclass(eq=False)
 class NotSignedError(UsbupdateError):
     """Something waits for signatures, and a stick made now would not carry it."""
 

@@ -83,6 +83,56 @@ class OlderSequenceError(RefusedError):
     hint = "Nothing is wrong with the device. Use a stick with a newer release."
 
 
+class AuthorisationError(RefusedError):
+    """The bundle is older than what the device takes, and the authorisation to go back to it does not count."""
+
+
+@dataclass(eq=False)
+class AuthorisationUsedError(AuthorisationError):
+    """The device went back by this authorisation, or by a later one, before."""
+
+    bundle: str
+    number: int
+    used: int
+    says = "The authorisation {number} to go back to {bundle} counts no more: this device has used number {used}."
+    hint = "If the device is to go back again, ask the release office for a new authorisation."
+
+
+@dataclass(eq=False)
+class AuthorisationEndedError(AuthorisationError):
+    """The authorisation is past its end."""
+
+    bundle: str
+    number: int
+    expires: str
+    now: str
+    says = "The authorisation {number} to go back to {bundle} ended {expires}; for this device it is {now}."
+    hint = "Ask the release office for a new authorisation, and check the device's clock."
+
+
+@dataclass(eq=False)
+class AuthorisationFloorError(AuthorisationError):
+    """The device has committed a newer release than the one from which it was to go back."""
+
+    bundle: str
+    number: int
+    lifts: int
+    floor: int
+    says = "The authorisation {number} to go back to {bundle} is good from sequence {lifts} down; this device has had {floor}."
+    hint = "The device was updated since. If it is to go back all the same, ask the release office for a new authorisation."
+
+
+@dataclass(eq=False)
+class AuthorisationKeyError(AuthorisationError):
+    """The authorisation is for a device of the same id and another key: a clone, or this one before it was provisioned anew."""
+
+    bundle: str
+    number: int
+    device: str
+    says = "The authorisation {number} to go back to {bundle} is for a device {device} that has another key than this one."
+    hint = "Tell the release office this device's fingerprint; two devices of one id must not be."
+
+
 @dataclass(eq=False)
 class TriedBeforeError(RefusedError):
     """The bundle was tried on this device, and trying again is not this stick's to decide."""

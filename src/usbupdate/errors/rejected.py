@@ -183,11 +183,11 @@ class RepeatedKeyError(RejectedError):
 
 @dataclass(eq=False)
 class AliasedTargetError(RejectedError):
-    """A manifest says that it is another release than the name under which it was signed."""
+    """A manifest or an authorisation says that it is another one than the name under which it was signed."""
 
     name: str
     actual: str
-    says = "The manifest signed as {name} is the one of {actual}."
+    says = "What was signed as {name} is {actual}."
 
 
 @dataclass(eq=False)
