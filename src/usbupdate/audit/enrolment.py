@@ -39,13 +39,11 @@ def key_of(device: str, place: Path) -> Digest:
         UnusableFileError, NoEvidenceError: the place names no device.
         EnrolmentUnreadableError: the auditor's record of the device is damaged.
     """
-    devices = Devices(place)
-    if DEVICE_ID.fullmatch(device) and (known := devices.get(DeviceId(device))) is not None:
+    if place.is_dir() and DEVICE_ID.fullmatch(device) and (known := Devices(place).get(DeviceId(device))) is not None:
         return known.identity.fingerprint
-    if not any(devices.names()):
-        for each in _identities(place):
-            if each.device == device:
-                return each.fingerprint
+    for each in _identities(place):
+        if each.device == device:
+            return each.fingerprint
     raise DeviceNotThereError(device=device, path=str(place))
 
 

@@ -27,7 +27,7 @@ from usbupdate.cli.progress import counted
 from usbupdate.core.manifest import Kind
 from usbupdate.core.strictjson import Json
 from usbupdate.errors import SequenceJumpError
-from usbupdate.packager import bundle, pack
+from usbupdate.packager import bundle, downgrade, pack
 from usbupdate.packager.bundle import Offer, Order
 from usbupdate.packager.framecache import FrameCache, NoCache, SqliteCache, usual_folder
 from usbupdate.packager.keys import Passphrases
@@ -96,10 +96,14 @@ def create(
 
 @app.command("list")
 def list_bundles(repo: RepoOption, as_json: AsJson = False) -> None:
-    """List the bundles that are offered or wait for signatures."""
-    found = bundle.listed(Office.open(repo))
+    """List the bundles, and the authorisations to go back to one, that are offered or wait for signatures."""
+    office, time = Office.open(repo), now()
+    found, allowances = bundle.listed(office), downgrade.listed(office)
     lines = [show.bundle_line(each) for each in found] or ["No bundles yet."]
-    show.result({"bundles": [show.bundle_table(each) for each in found]}, lines, as_json=as_json)
+    lines += [show.allowance_line(each, time) for each in allowances]
+    bundles: list[Json] = [show.bundle_table(each) for each in found]
+    authorisations: list[Json] = [show.allowance_table(each, time) for each in allowances]
+    show.result({"bundles": bundles, "authorisations": authorisations}, lines, as_json=as_json)
 
 
 @app.command()

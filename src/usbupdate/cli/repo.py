@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from usbupdate.audit.enrolment import key_of
 from usbupdate.cli import show
 from usbupdate.cli.arguments import (
     AsJson,
@@ -21,15 +24,33 @@ from usbupdate.cli.arguments import (
     passphrases,
     require_yes,
 )
+from usbupdate.core.identity import read_fingerprint
 from usbupdate.core.strictjson import Json
-from usbupdate.errors import NotSignedError
-from usbupdate.packager import office as offices, sessions, upkeep
+from usbupdate.core.words import Digest
+from usbupdate.errors import NotSignedError, UnusableValueError
+from usbupdate.packager import downgrade, office as offices, sessions, upkeep
+from usbupdate.packager.downgrade import Wish
 from usbupdate.packager.lock import opened_for_change
 from usbupdate.packager.office import Office
 from usbupdate.packager.thresholds import Missing
 
 app = typer.Typer(name="repo", no_args_is_help=True, help="Make, sign, rotate, refresh and check a repository.")
 
+_Device = Annotated[str, typer.Option(metavar="ID", help="The device.")]
+_KeyFrom = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        readable=False,
+        help="Where the device's key is known instead: the auditor's enrolled devices, an identity.json, or a returned stick.",
+    ),
+]
+_Floor = Annotated[
+    int | None,
+    typer.Option(
+        metavar="S", help="The highest sequence from which it may go back; else the highest published for its hardware."
+    ),
+]
 _LIFETIME_HELP = "How long metadata of a role is good for. Repeatable."
 
 
@@ -118,8 +139,60 @@ def refresh(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson 
 def check(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
     """Say what ends when, who can sign, and how many keys may be lost; nothing is changed."""
     office = Office.open(repo)
-    found = upkeep.check(office, now(), passphrases(passphrase_file))
-    show.result(show.checkup_table(office, found), show.checkup_lines(office, found), as_json=as_json)
+    found, allowances = upkeep.check(office, now(), passphrases(passphrase_file)), downgrade.listed(office)
+    authorisations: Json = [show.allowance_table(each, now()) for each in allowances]
+    lines = [*show.checkup_lines(office, found), *(show.allowance_line(each, now()) for each in allowances)]
+    show.result({**show.checkup_table(office, found), "authorisations": authorisations}, lines, as_json=as_json)
+
+
+@app.command("allow-downgrade")
+def allow_downgrade(
+    repo: Repo,
+    device: _Device,
+    bundle: Annotated[str, typer.Option(metavar="NAME-SEQUENCE", help="The bundle that it may go back to.")],
+    ticket: Annotated[str, typer.Option(metavar="TEXT", help="Who asked for it, or why: it is signed and in the receipt.")],
+    fingerprint: Annotated[str | None, typer.Option(metavar="HEX", help="The device's key, as shown at provisioning.")] = None,
+    key_from: _KeyFrom = None,
+    number: Annotated[int | None, typer.Option(metavar="N", help="Its number; else the device's next one.")] = None,
+    floor: _Floor = None,
+    days: Annotated[int, typer.Option(metavar="N", help="How long it counts.")] = downgrade.DAYS,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let one device go back to an older bundle, once; signed with every key within reach."""
+    wish = Wish(device, _key_of(device, fingerprint, key_from), bundle, ticket, days, number, floor)
+    with opened_for_change(repo) as office:
+        change = downgrade.allow(office, wish, now(), passphrases(passphrase_file))
+    _tell_allowances(office, change, "allowed", as_json=as_json)
+
+
+@app.command("withdraw-downgrade")
+def withdraw_downgrade(
+    repo: Repo,
+    device: _Device,
+    number: Annotated[int | None, typer.Option(metavar="N", help="Only the one with this number.")] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a device's authorisations back; devices that see a stick written later do not count them on older sticks too."""
+    with opened_for_change(repo) as office:
+        change = downgrade.withdraw(office, device, number, now(), passphrases(passphrase_file))
+    waits = any(each.leaving for each in change.allowances)
+    _tell_allowances(office, change, "will be withdrawn once that is signed" if waits else "withdrawn", as_json=as_json)
+
+
+def _key_of(device: str, fingerprint: str | None, place: Path | None) -> Digest:
+    """Return the fingerprint that was given, or that a place has for the device."""
+    if (fingerprint is None) == (place is None):
+        problem = "the device's key is needed, by --fingerprint or by --key-from"
+        raise UnusableValueError(what="--fingerprint", value=fingerprint or "", problem=problem)
+    return read_fingerprint(fingerprint) if fingerprint is not None else key_of(device, place or Path())
+
+
+def _tell_allowances(office: Office, change: downgrade.Change, told: str, *, as_json: bool) -> None:
+    lines = [f"{told}: {show.allowance_line(replace(each, leaving=False), now())}" for each in change.allowances]
+    authorisations: Json = [show.allowance_table(each, now()) for each in change.allowances]
+    _tell(office, change.missing, lines, {"authorisations": authorisations}, as_json=as_json)
 
 
 def _tell(

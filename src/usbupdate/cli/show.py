@@ -9,11 +9,14 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
+    from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.manifest import Manifest
     from usbupdate.core.strictjson import Json
     from usbupdate.errors import UsbupdateError
     from usbupdate.packager.bundle import Bundle
+    from usbupdate.packager.downgrade import Allowance
     from usbupdate.packager.inspection import Inspection
     from usbupdate.packager.office import Office
     from usbupdate.packager.thresholds import Missing
@@ -113,6 +116,52 @@ def base_lines(manifest: Manifest) -> Iterator[str]:
             yield f"{artifact.slot_class} image {delta.base_sha256[:16]}…, {size(delta.base_size)}: {stored} to read"
 
 
+def allowance_table(allowance: Allowance, now: datetime) -> dict[str, Json]:
+    """Return a downgrade authorisation, for JSON."""
+    return {
+        **authorisation_table(allowance.authorisation),
+        "authorisation_sha256": allowance.sha256,
+        "bundle": None if allowance.bundle is None else allowance.bundle.target.removesuffix(".json"),
+        "ended": allowance.has_ended(now),
+        "published": allowance.published,
+        "withdrawal_waits": allowance.leaving,
+    }
+
+
+def authorisation_table(authorisation: Authorisation) -> dict[str, Json]:
+    """Return what an authorisation says, for JSON."""
+    return {
+        "target": authorisation.name,
+        "device": authorisation.device,
+        "fingerprint": authorisation.fingerprint,
+        "number": authorisation.number,
+        "manifest_sha256": authorisation.manifest_sha256,
+        "floor": authorisation.floor,
+        "ticket": authorisation.ticket,
+        "expires": authorisation.expires,
+    }
+
+
+def allowance_line(allowance: Allowance, now: datetime) -> str:
+    """Return a downgrade authorisation in one line."""
+    waits = "" if allowance.published else "  (waits for signatures)"
+    if allowance.has_ended(now):
+        waits = "  (has ended)"
+    if allowance.leaving:
+        waits = "  (will be withdrawn once that is signed)"
+    manifest = None if allowance.bundle is None else allowance.bundle.manifest
+    return f"{authorisation_line(allowance.authorisation, manifest)}{waits}"
+
+
+def authorisation_line(authorisation: Authorisation, manifest: Manifest | None) -> str:
+    """Return what an authorisation says in one line; `manifest` is that of its bundle, if it is at hand."""
+    to = "a bundle that is not offered here" if manifest is None else f"{manifest.name} {manifest.version}"
+    return (
+        f"authorisation {authorisation.number}: {authorisation.device} may go back to {to} from sequence {authorisation.floor} "
+        f"or lower, until {authorisation.expires}, ticket {authorisation.ticket}"
+    )
+
+
 def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
     """Return the state of a repository, for JSON."""
     return {
@@ -171,6 +220,8 @@ def inspection_table(found: Inspection) -> dict[str, Json]:
             }
             for each in found.stick.bundles
         ],
+        "authorisations": [authorisation_table(each) for each in found.stick.authorisations],
+        "unreadable": list(found.stick.unreadable),
     }
 
 
@@ -193,6 +244,11 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
             if each.deltas_only:
                 yield "    ONLY WHAT DIFFERS: devices that run another release than these bases refuse it:"
                 yield from (f"    {line}" for line in base_lines(each.manifest))
+    manifests = {each.sha256: each.manifest for each in found.stick.bundles}
+    for authorisation in found.stick.authorisations:
+        yield authorisation_line(authorisation, manifests.get(authorisation.manifest_sha256))
+    for name in found.stick.unreadable:
+        yield f"{name}: needs a newer usbupdate to be read"
     for name in found.stick.elsewhere:
         yield f"{name}: offered, but not on this stick"
     if not found.stick.bundles:

@@ -104,12 +104,14 @@ def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateErro
     lines = [f"{mount}: written, read back and verified" for mount in good]
     if good:
         lines += [show.bundle_line(each) for each in plan.bundles] or ["Without bundles: for logs, and for whom to trust."]
+        lines += [show.allowance_line(each, plan.now) for each in plan.allowances]
         if plan.only_deltas:
             lines += ["ONLY WHAT DIFFERS: devices that run another release than these bases refuse this stick:"]
             lines += [f"    {line}" for each in plan.bundles for line in show.base_lines(each.manifest)]
         lines.append(f"{show.size(plan.size)} a stick, good until {plan.expires}")
     table: dict[str, Json] = {
         "bundles": bundles,
+        "authorisations": [show.allowance_table(each, plan.now) for each in plan.allowances],
         "sticks": sticks,
         "bytes": plan.size,
         "only_delta": plan.only_deltas,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from tuf.api.metadata import Metadata
+
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
@@ -45,6 +47,8 @@ __all__ = [
     "bundle_of",
     "chosen",
     "create",
+    "edited",
+    "highest_published",
     "listed",
     "require_order",
     "to_withdraw",
@@ -114,7 +118,7 @@ def create(
     digest = Digest(hashlib.sha256(raw).hexdigest())
     name = target_name(draft.name, draft.sequence)
     manifest = office.manifests / f"{digest}.{name}"
-    targets = _edited(office)
+    targets = edited(office)
     targets.targets[name] = TargetFile(len(raw), {"sha256": digest}, name)
     missing = None
     try:
@@ -146,7 +150,8 @@ def require_order(office: Office, order: Order, now: datetime) -> Manifest:
         SequenceJumpError: the sequence looks like a slip, and is not said to be meant.
     """
     draft = draft_of(order, now)
-    _require_free_sequence(draft, _every_manifest(office), jump_is_meant=order.jump_is_meant)
+    # The sequence of a withdrawn bundle stays taken: devices may run it.
+    _require_free_sequence(draft, _manifests_in(office, office.metadata.all_targets()), jump_is_meant=order.jump_is_meant)
     return draft
 
 
@@ -175,7 +180,7 @@ def withdraw(
         NoSuchBundleError: nothing of that name and sequence is offered.
     """
     gone = to_withdraw(office, name, sequence)
-    targets = _edited(office)
+    targets = edited(office)
     for each in gone:
         del targets.targets[each.target]
     desk = office.desk(now, ask)
@@ -241,15 +246,23 @@ def _require_free_sequence(draft: Manifest, others: Iterable[Manifest], *, jump_
         raise SequenceJumpError(sequence=draft.sequence, highest=highest)
 
 
-def _every_manifest(office: Office) -> list[Manifest]:
-    """Return the manifests of all bundles ever offered: the sequence of a withdrawn one stays taken, devices may run it."""
+def _manifests_in(office: Office, lists: Iterable[Metadata[Targets]]) -> list[Manifest]:
+    """Return the manifests of all bundles in these lists, each once.
+
+    Raises:
+        OfficeFileError: one is missing or damaged.
+    """
     entries = {
-        (target.path, target.hashes["sha256"]): target
-        for metadata in office.metadata.all_targets()
-        for target in metadata.signed.targets.values()
+        (target.path, target.hashes["sha256"]): target for metadata in lists for target in metadata.signed.targets.values()
     }
     found = [bundle_of(office, target, published=False) for target in entries.values()]
     return [each.manifest for each in found if each is not None]
+
+
+def highest_published(office: Office, like: Manifest) -> int:
+    """Return the highest sequence that was ever offered, withdrawn or not, for hardware that a bundle is for; 0 for none."""
+    every = _manifests_in(office, office.metadata.published_targets())
+    return max((each.sequence for each in every if set(each.compatible) & set(like.compatible)), default=0)
 
 
 def bundle_of(office: Office, target: TargetFile, *, published: bool) -> Bundle | None:
@@ -273,7 +286,7 @@ def bundle_of(office: Office, target: TargetFile, *, published: bool) -> Bundle 
         raise OfficeFileError(path=str(path), problem=str(error).removesuffix(".")) from error
 
 
-def _edited(office: Office) -> Targets:
+def edited(office: Office) -> Targets:
     """Return the targets to edit: those that wait, or those that are published under their next version."""
     waiting, published = office.metadata.staged_targets(), office.metadata.targets()
     if waiting is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core import layout
 from usbupdate.core.timefloor import format_time, parse_time
 from usbupdate.errors import ExpiresSoonError, NoDeltasError, NotSignedError, OfficeFileError
-from usbupdate.packager import bundle, readme, thresholds
+from usbupdate.packager import bundle, downgrade, readme, thresholds
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.pack import payload_file
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumPath
     from usbupdate.core.words import Digest
     from usbupdate.packager.bundle import Bundle
+    from usbupdate.packager.downgrade import Allowance
     from usbupdate.packager.office import Office
 
 MARGIN_DAYS: Final = 14
@@ -44,7 +45,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What sticks written now hold; `items` in the order of writing, the timestamp last. `expires` is their earliest end."""
+    """What sticks written now hold; `items` in the order of writing, the timestamp last. `expires` is their earliest end.
+
+    `allowances` are the authorisations to go back to one of the bundles.
+    """
 
     items: tuple[Item, ...]
     bundles: tuple[Bundle, ...]
@@ -52,6 +56,7 @@ class Plan:
     expires: str
     now: datetime
     only_deltas: bool = False
+    allowances: tuple[Allowance, ...] = ()
 
     @property
     def size(self) -> int:
@@ -88,15 +93,16 @@ def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
     bundles = () if wishes.log_only else bundle.chosen(office, wishes.bundles)
     if wishes.only_deltas:
         _require_deltas(bundles)
-    text = readme.text(bundles, expires, only_deltas=wishes.only_deltas).encode()
+    allowances = _allowances(office, bundles, now)
+    text = readme.text(bundles, expires, allowances, only_deltas=wishes.only_deltas).encode()
     items = [
         *_payload(office, bundles, only_deltas=wishes.only_deltas),
-        *_manifests(office, bundles),
+        *_signed(office, bundles, allowances),
         Item(layout.READ_ME, len(text), contents=text),
     ]
     items += _metadata(office)
     first_root = office.metadata.version(Role.ROOT, 1).read_bytes()
-    return Plan(tuple(items), bundles, first_root, expires, now, wishes.only_deltas)
+    return Plan(tuple(items), bundles, first_root, expires, now, wishes.only_deltas, allowances)
 
 
 def read_pieces(item: Item) -> Iterator[bytes]:
@@ -163,10 +169,23 @@ def _payload(office: Office, bundles: Sequence[Bundle], *, only_deltas: bool) ->
     ]
 
 
-def _manifests(office: Office, bundles: Sequence[Bundle]) -> Iterator[Item]:
-    for each in bundles:
-        source = office.manifests / f"{each.sha256}.{each.target}"
-        yield Item(layout.target_path(each.sha256, each.target), source.stat().st_size, each.sha256, source)
+def _allowances(office: Office, bundles: Sequence[Bundle], now: datetime) -> tuple[Allowance, ...]:
+    """Return the authorisations that go with the bundles that they are for, as long as they count."""
+    wanted = {each.sha256 for each in bundles}
+    allowances = downgrade.listed(office) if bundles else ()
+    return tuple(
+        each
+        for each in allowances
+        if each.published and each.authorisation.manifest_sha256 in wanted and not each.has_ended(now)
+    )
+
+
+def _signed(office: Office, bundles: Sequence[Bundle], allowances: Sequence[Allowance]) -> Iterator[Item]:
+    """Yield what is a target: the authorisations first, so that no bundle is ever there without its own."""
+    targets = [(each.sha256, each.authorisation.name) for each in allowances]
+    for digest, name in (*targets, *((each.sha256, each.target) for each in bundles)):
+        source = office.manifests / f"{digest}.{name}"
+        yield Item(layout.target_path(digest, name), source.stat().st_size, digest, source)
 
 
 def _metadata(office: Office) -> Iterator[Item]:

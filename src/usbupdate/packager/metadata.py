@@ -52,11 +52,14 @@ class MetadataFolder:
         """Return the published timestamp."""
         return _load(self.published / "timestamp.json", Timestamp)
 
+    def published_targets(self) -> tuple[Metadata[Targets], ...]:
+        """Return every targets metadata ever published."""
+        paths = (self.version(Role.TARGETS, number) for number in self.versions(Role.TARGETS))
+        return tuple(each for each in (_load(path, Targets) for path in paths) if each is not None)
+
     def all_targets(self) -> tuple[Metadata[Targets], ...]:
         """Return every targets metadata ever published, and the one that waits."""
-        published = [self.version(Role.TARGETS, number) for number in self.versions(Role.TARGETS)]
-        found = [_load(path, Targets) for path in published]
-        return tuple(each for each in (*found, self.staged_targets()) if each is not None)
+        return tuple(each for each in (*self.published_targets(), self.staged_targets()) if each is not None)
 
     def staged_root(self) -> Metadata[Root] | None:
         """Return the root that waits for signatures."""

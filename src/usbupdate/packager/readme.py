@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usbupdate.packager.bundle import Bundle
+    from usbupdate.packager.downgrade import Allowance
 
 _TEXT: Final = """\
 This is an update stick written by usbupdate.
@@ -38,7 +39,7 @@ It holds only what differs from earlier releases. A device that runs another one
 and needs a stick with the whole release."""
 
 
-def text(bundles: Sequence[Bundle], expires: str, *, only_deltas: bool = False) -> str:
+def text(bundles: Sequence[Bundle], expires: str, allowances: Sequence[Allowance] = (), *, only_deltas: bool = False) -> str:
     """Return the text, with line ends that every editor shows."""
     if bundles:
         lines = [
@@ -46,7 +47,9 @@ def text(bundles: Sequence[Bundle], expires: str, *, only_deltas: bool = False) 
             f"{', '.join(each.manifest.compatible)}"
             for each in bundles
         ]
-        listing = "\n".join(["It holds:", *lines, *([_ONLY_DELTAS] if only_deltas else [])])
+        back = [f"  {each.authorisation.device}, ticket {each.authorisation.ticket}" for each in allowances]
+        orders = ["", "It takes these devices back to an older release:", *back] if back else []
+        listing = "\n".join(["It holds:", *lines, *orders, *([_ONLY_DELTAS] if only_deltas else [])])
     else:
         listing = "It holds no release. It collects logs, and tells devices whom to trust."
     return _TEXT.format(expires=expires, bundles=listing).replace("\n", "\r\n")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usbupdate.errors import KeySignedNothingError, OfficeFileError
-from usbupdate.packager import bundle, keys, thresholds
+from usbupdate.packager import bundle, downgrade, keys, thresholds
 from usbupdate.packager.metadata import Role
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _changes_of_target(office: Office, sign_: str, target: TargetFile) -> Iterat
     found = bundle.bundle_of(office, target, published=False)
     yield Change(Role.TARGETS, f"  {sign_} {target.path}, sha256 {target.hashes['sha256']}")
     if found is None:
+        yield from _changes_of_authorisation(office, target)
         return
     manifest = found.manifest
     only = ", ".join((*manifest.devices, *(f"group {each}" for each in manifest.groups)))
@@ -124,6 +125,17 @@ def _changes_of_target(office: Office, sign_: str, target: TargetFile) -> Iterat
     yield Change(Role.TARGETS, f"      {what}{f', only {only}' if only else ''}")
     for each in manifest.artifacts:
         yield Change(Role.TARGETS, f"      image of {each.slot_class}: {each.image.size} bytes, sha256 {each.image.sha256}")
+
+
+def _changes_of_authorisation(office: Office, target: TargetFile) -> Iterator[Change]:
+    allowed = downgrade.authorisation_of(office, target)
+    if allowed is None:
+        return
+    to = next((each for each in bundle.listed(office) if each.sha256 == allowed.manifest_sha256), None)
+    what = "a bundle that is not offered" if to is None else f"{to.manifest.name} {to.manifest.version}"
+    yield Change(Role.TARGETS, f"      {allowed.device} may go back to {what} from sequence {allowed.floor} or lower")
+    yield Change(Role.TARGETS, f"      manifest sha256 {allowed.manifest_sha256}; key of the device {allowed.fingerprint}")
+    yield Change(Role.TARGETS, f"      until {allowed.expires}, ticket {allowed.ticket}")
 
 
 def _changes_of_online_roles(office: Office) -> Iterator[Change]:

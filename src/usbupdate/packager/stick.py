@@ -212,6 +212,8 @@ def _read_back(what: Plan, mount: Path, progress: Callable[[int], None]) -> Chec
         raise StickDidNotKeepError(mount=str(mount), problem=error.strerror or type(error).__name__) from error
     except RejectedError as error:
         raise StickDidNotKeepError(mount=str(mount), problem=str(error).removesuffix(".")) from error
-    if lost := {each.target for each in what.bundles} - {each.target for each in checked.bundles}:
+    wanted = {each.target for each in what.bundles} | {each.authorisation.name for each in what.allowances}
+    found = {each.target for each in checked.bundles} | {each.name for each in checked.authorisations}
+    if lost := wanted - found:
         raise StickDidNotKeepError(mount=str(mount), problem=f"{min(lost)} is not there")
     return checked

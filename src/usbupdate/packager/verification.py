@@ -2,7 +2,7 @@
 
 1. No two names that are one to some file systems.
 2. Metadata, as `core.trust` does on a device that has seen nothing yet.
-3. Each manifest that the targets list and the stick holds.
+3. Each manifest and each downgrade authorisation that the targets list and the stick holds.
 4. Each index; each pack whole, by its digest; each chunk, back to the bytes of the image.
 5. Each delta as far as that goes without its base: its index, its packs, each recipe.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.delta import DeltaChunk
     from usbupdate.core.index import IndexedChunk
     from usbupdate.core.layout import MediumReader
@@ -51,11 +52,16 @@ class CheckedBundle:
 
 @dataclass(frozen=True, slots=True)
 class CheckedStick:
-    """What a stick proves: its metadata, the bundles on it, and the names of those offered that are on other sticks only."""
+    """What a stick proves: its metadata, what is on it, and the names of what is offered on other sticks only.
+
+    `unreadable` are the names of authorisations that only a later usbupdate can read.
+    """
 
     trusted: Trusted
     bundles: tuple[CheckedBundle, ...]
     elsewhere: tuple[str, ...]
+    authorisations: tuple[Authorisation, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[[int], None] = lambda _: None) -> CheckedStick:
@@ -91,9 +97,17 @@ def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[
                 seen.add(artifact.index.sha256)
         deltas_only = any(holds_deltas_only(artifact, medium) for artifact in manifest.artifacts)
         bundles.append(CheckedBundle(name, digest, manifest, deltas_only))
+    authorisations, unreadable = [], []
+    for name in trust.authorisation_names(trusted):
+        try:
+            authorisations.append(trust.read_authorisation(trusted, name, medium))
+        except MediumFileMissingError:
+            elsewhere.append(name)
+        except NewerFormatError:
+            unreadable.append(name)
     if not bundles:
         layout.require_no_lost_manifests(medium)
-    return CheckedStick(trusted, tuple(bundles), tuple(elsewhere))
+    return CheckedStick(trusted, tuple(bundles), tuple(elsewhere), tuple(authorisations), tuple(unreadable))
 
 
 def verify_artifact(artifact: Artifact, medium: MediumReader, progress: Callable[[int], None]) -> None:
