@@ -80,7 +80,7 @@ def running() -> tuple[Json, Json]:
     slots, booted = status["slots"], status["booted"]
     assert isinstance(slots, dict)
     assert status["state"] == "idle"
-    return slots[booted]["version"], status["sequence"]  # type: ignore[return-value, index] # a table of JSON
+    return slots[booted]["version"], status["sequence"]  # type: ignore[return-value] # a table of JSON
 
 
 def audited(mount: str, code: int = 0) -> Said:
@@ -122,7 +122,8 @@ def test_one_device_goes_back_once_and_forward_again() -> None:
     audited("back")
     shown = usbupdate("audit", "show", "back", "--devices", "devices")
     assert "2.0 -> 1.0  by the authorisation 1: CHG-4711" in shown.out
-    events = usbupdate("audit", "show", "back", "--devices", "devices", "--json").json()["devices"][0]["events"]  # type: ignore[index] # a table of JSON
+    told = json.loads(usbupdate("audit", "show", "back", "--devices", "devices", "--json").out)
+    events = told["devices"][0]["events"]
     by = [each["authorisation"] for each in events if each["authorisation"]]
     assert [(each["number"], each["ticket"], len(each["signers"])) for each in by] == [(1, "CHG-4711", 1)]
 
@@ -176,6 +177,12 @@ def test_a_withdrawn_authorisation_counts_no_more_on_older_sticks_once_a_newer_o
     usbupdate("repo", "withdraw-downgrade", "repo", *DEVICE, code=ExitCode.OFFICE)
 
 
+def authorisations(said: Said) -> list[dict[str, Json]]:
+    found = json.loads(said.out)["authorisations"]
+    assert isinstance(found, list)
+    return found
+
+
 def _logs() -> Path:
     Path("logs").mkdir()
     usbupdate("stick", "write", "repo", "logs", "--log-only")
@@ -183,9 +190,9 @@ def _logs() -> Path:
 
 
 def test_lists_show_authorisations_and_numbers_only_rise() -> None:
-    first = allow("--json").json()
-    assert first["signed"] is True
-    (told,) = first["authorisations"]  # type: ignore[misc] # a list of JSON
+    first = allow("--json")
+    assert first.json()["signed"] is True
+    (told,) = authorisations(first)
     assert {key: told[key] for key in ("device", "number", "floor", "bundle", "ticket", "published")} == {
         "device": "gw-1", "number": 1, "floor": 2, "bundle": "gw-1", "ticket": "CHG-4711", "published": True,
     }  # fmt: skip
@@ -197,9 +204,9 @@ def test_lists_show_authorisations_and_numbers_only_rise() -> None:
     for listing in (("bundle", "list", "--repo", "repo"), ("repo", "check", "repo")):
         lines = [line for line in usbupdate(*listing).out.splitlines() if line.startswith("authorisation ")]
         assert [line.split(":")[0] for line in lines] == ["authorisation 1", "authorisation 7", "authorisation 9"]
-        assert len(usbupdate(*listing, "--json").json()["authorisations"]) == 3  # type: ignore[arg-type] # a list of JSON
-    found = usbupdate("stick", "inspect", str(_both()), "--json").json()
-    assert [each["number"] for each in found["authorisations"]] == [1, 7, 9]  # type: ignore[union-attr, index, call-overload] # JSON
+        assert [each["number"] for each in authorisations(usbupdate(*listing, "--json"))] == [1, 7, 9]
+    found = usbupdate("stick", "inspect", str(_both()), "--json")
+    assert [each["number"] for each in authorisations(found)] == [1, 7, 9]
 
 
 def _both() -> Path:
@@ -238,8 +245,8 @@ def test_several_people_see_what_they_allow_before_they_sign() -> None:
 def test_the_key_comes_from_the_auditors_folder_a_returned_stick_or_the_devices_file() -> None:
     audited("stick-2.0")
     for number, place in enumerate(("devices", "stick-2.0", "gw-1/state/identity/identity.json"), 1):
-        said = usbupdate("repo", "allow-downgrade", "repo", *BACK, "--key-from", place, "--json").json()
-        (told,) = said["authorisations"]  # type: ignore[misc] # a list of JSON
+        said = usbupdate("repo", "allow-downgrade", "repo", *BACK, "--key-from", place, "--json")
+        (told,) = authorisations(said)
         assert (told["number"], told["fingerprint"]) == (number, fingerprint())
     for place in ("devices", "stick-2.0"):
         other = ("--device", "gw-9", *BACK[2:], "--key-from", place)

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from tests.field import build
-from tests.fuzz.targets import ARTIFACT, DEVICE, OFFICE, PAYLOAD, SIGNER
+from tests.fuzz.targets import ARTIFACT, DEVICE, OFFICE, ORDER, PAYLOAD, SIGNER
 from tests.payload import CHUNK, frame
 from tests.receipts import chain
-from usbupdate.core import checkpoint, identity, index as indexes, manifest as manifests
+from usbupdate.core import (
+    authorisation as authorisations,
+    checkpoint,
+    identity,
+    index as indexes,
+    manifest as manifests,
+    recordform,
+)
 from usbupdate.core.delta import BlockRange, DeltaChunk, encode, encode_recipe
 from usbupdate.core.index import IndexedChunk, zeros
 from usbupdate.core.layout import metadata_path
@@ -35,6 +43,7 @@ def seeds() -> dict[str, list[bytes]]:
     documents = {role: OFFICE.files[metadata_path(role, None if role == "timestamp" else 1)] for role in SIZE_MAX}
     return {
         "manifest": [manifests.encode(PAYLOAD.manifest)],
+        "authorisation": [authorisations.encode(ORDER)],
         "index": [indexes.encode(_index())],
         "delta-index": [encode([DeltaChunk(0, bytes(32), 0, 0, 100), DeltaChunk(3, bytes(32), 0, 100, 1)])],
         "recipe": [encode_recipe(ranges) + stored, encode_recipe([]) + stored],
@@ -63,6 +72,8 @@ def _of_device() -> dict[str, list[bytes]]:
             step()
             for name, contents in found.items():
                 contents.append((field.rig.folder / name).read_bytes())
+        went_back = replace(field.rig.record(), downgrade_number=3)
+        found["state/state.json"].append(recordform.encode(went_back))
     return found
 
 

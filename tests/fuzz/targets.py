@@ -11,13 +11,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.attack.metadata_office import START, Office
+from tests.attack.metadata_office import START, Office, digest
 from tests.fuzz.medium import MemoryMedium, changed
 from tests.payload import CHUNK, ROOTFS, an_image, packed
 from tests.receipts import device
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import LogCopy
-from usbupdate.core import checkpoint, envelope, identity, index as indexes, manifest as manifests, recordform
+from usbupdate.core import (
+    authorisation as authorisations,
+    checkpoint,
+    envelope,
+    identity,
+    index as indexes,
+    manifest as manifests,
+    recordform,
+)
+from usbupdate.core.authorisation import Authorisation
 from usbupdate.core.chunks import restore_chunk
 from usbupdate.core.delta import BLOCK, DeltaChunk, DeltaIndex, decode_recipe, encode, encode_recipe, rebuild_chunk
 from usbupdate.core.index import Index, IndexedChunk
@@ -52,6 +61,10 @@ PAYLOAD: Final = packed({ROOTFS: an_image(3, zero=frozenset({1}), last=777)}, ch
 OFFICE: Final = Office()
 OFFICE.publish_root()
 OFFICE.add_target(target_name(PAYLOAD.manifest.name, PAYLOAD.manifest.sequence), manifests.encode(PAYLOAD.manifest))
+ORDER: Final = Authorisation(
+    DEVICE.device, DEVICE.fingerprint, 1, digest(manifests.encode(PAYLOAD.manifest)), 99, "CHG-1", "2027-01-01T00:00:00Z"
+)
+OFFICE.add_target(ORDER.name, authorisations.encode(ORDER))
 OFFICE.publish()
 STICK: Final = {**OFFICE.files, **{payload_path(digest): raw for digest, raw in PAYLOAD.files.items()}}
 """A genuine stick: what lies at each path."""
@@ -69,6 +82,16 @@ def manifest(data: bytes) -> None:
     except (MalformedError, NewerFormatError):
         return
     assert manifests.decode(manifests.encode(read)) == read
+
+
+def authorisation(data: bytes) -> None:
+    """Take an authorisation to go back."""
+    try:
+        read = authorisations.decode(data)
+    except (MalformedError, NewerFormatError):
+        return
+    assert authorisations.decode(authorisations.encode(read)) == read
+    assert authorisations.parse_name(read.name) == (read.device, read.number)
 
 
 def index(data: bytes) -> None:
@@ -244,12 +267,14 @@ def stick(data: bytes) -> None:
         _require_sentence(error)
         return
     assert [each.manifest for each in checked.bundles] == [PAYLOAD.manifest]
+    assert checked.authorisations in {(ORDER,), ()}
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         manifest,
+        authorisation,
         index,
         delta_index,
         recipe,

@@ -40,6 +40,8 @@ class Scenario:
     first: Way = Way.INSERT
     is_stick_in: bool = False
     """Whether the stick was put in, and done with, before."""
+    is_ordered_back: bool = False
+    """Whether the stick brings an older release, and the authorisation by which this device goes back to it."""
     holds_older_log: bool = False
     """Whether the stick has taken this device's log before, and less of it."""
 
@@ -62,6 +64,8 @@ SCENARIOS: Final = (
     Scenario("rejected", "rejected", is_taken=False),
     Scenario("log-only", "logs", is_taken=False, is_used=True),
     Scenario("log-again", "logs", is_taken=False, is_used=True, holds_older_log=True),
+    Scenario("goes-back", "back", is_ordered_back=True),
+    Scenario("goes-back-in-vain", "back-in-vain", Release.PANICS, is_ordered_back=True),
     Scenario("stays-in", "good", is_stick_in=True, first=Way.BOOT),
 )
 

@@ -16,6 +16,7 @@ from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.audit.findings import Flaw
 from usbupdate.audit.verdict import verify
 from usbupdate.core import identity as identity_form, recordform
+from usbupdate.core.authorisation import used_in
 from usbupdate.core.layout import IDENTITY, RECEIPTS
 from usbupdate.core.receipt import OUTCOMES, Event
 from usbupdate.core.record import DeviceRecord, Idle, Leaving, Recording
@@ -25,7 +26,7 @@ from usbupdate.device.ledger import Ledger
 from usbupdate.device.obligations import Rest
 from usbupdate.device.truststore import TrustStore
 from usbupdate.errors import BusyError, MediumError, RefusedError, RejectedError, UsbupdateError
-from usbupdate.packager import bundle, office, stick
+from usbupdate.packager import bundle, downgrade, office, stick
 from usbupdate.packager.office import Hands
 from usbupdate.packager.pack import Packing
 from usbupdate.simulate import hardware
@@ -151,16 +152,26 @@ class World:
         """Return the device and the stick before the first step of a scenario."""
         if scenario.name not in self._starts:
             self.lay(Picture(), scenario)
-            create(self.device, self.plan(BEFORE if scenario.is_used else FIRST))
+            create(self.device, self.plan(BEFORE if scenario.is_used or scenario.is_ordered_back else FIRST))
             if scenario.holds_older_log:
                 self._bench().insert(self.top / "sticks" / scenario.stick)
             if scenario.is_used:
                 self._update_from("first")
+            if scenario.is_ordered_back:
+                self._update_from("good")
+                self._order_back(scenario.stick)
             if scenario.is_stick_in:
                 self._update_from(scenario.stick)
                 self._bench().insert(self.top / "sticks" / scenario.stick)
             self._starts[scenario.name] = self.recorder(scenario).picture()
         return self._starts[scenario.name]
+
+    def _order_back(self, name: str) -> None:
+        """Write a stick that takes the device back to the first release; only now is its key known."""
+        wish = downgrade.Wish("gw-1", self.identity().fingerprint, f"gw-{FIRST}", "CHG-1", floor=OFFERED)
+        downgrade.allow(self._office, wish, self._now)
+        shutil.rmtree(self.top / "sticks" / name, ignore_errors=True)
+        self._write(name, stick.Wishes((f"gw-{FIRST}",)))
 
     def _update_from(self, name: str) -> None:
         self._bench().insert(self.top / "sticks" / name)
@@ -315,13 +326,18 @@ class World:
         kept = [receipt for receipt in receipts if receipt.event in {Event.PROVISIONED, Event.COMMITTED, Event.FELL_BACK}]
         if not kept or kept[-1].draft.after != record.committed.release():
             self.problems.append("the receipts do not say what is committed")
-        highest = max((receipt.draft.after.sequence for receipt in kept if receipt.draft.after), default=0)
+        highest, used = 0, 0
+        for receipt in kept:
+            by, sequence = used_in(receipt.draft.checks), receipt.draft.after.sequence if receipt.draft.after else 0
+            highest, used = (max(highest, sequence), used) if by is None else (sequence, by.number)
+        if record.downgrade_number != used:
+            self.problems.append(f"the authorisation {record.downgrade_number} is used up, and the receipts say {used}")
         if record.floor != highest:
             self.problems.append(f"the floor is {record.floor}, and {highest} was committed")
         if highest != record.committed.sequence:
             self.problems.append("a committed good release was lost")
         if before is not None:
-            if record.floor < before.floor:
+            if record.floor < before.floor and record.downgrade_number == before.downgrade_number:
                 self.problems.append("the floor fell")
             missing = [owed for owed in _owed(before) if owed not in ids]
             if missing:
@@ -329,7 +345,8 @@ class World:
 
     def judge_cure(self, scenario: Scenario) -> None:
         """Put a good stick in, with no further cut: it must end committed, and the auditor must find nothing."""
-        name, sequence = (scenario.stick, OFFERED) if scenario.ends_committed else ("cure", CURE)
+        brought = FIRST if scenario.is_ordered_back else OFFERED
+        name, sequence = (scenario.stick, brought) if scenario.ends_committed else ("cure", CURE)
         mount = self.top / "sticks" / name
         if name == "cure":
             shutil.rmtree(mount / "usbupdate/logs", ignore_errors=True)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.power.boot_loader_models import Ours
 from usbupdate.core import recordform
+from usbupdate.core.authorisation import Authorisation, check_of
 from usbupdate.core.lifecycle import Boot
 from usbupdate.core.manifest import Artifact, Blob, Kind, Manifest
-from usbupdate.core.policy import Insertion, Offer, Recipient, choose
+from usbupdate.core.policy import Insertion, Offer, Recipient, choose, with_authorisations
 from usbupdate.core.receipt import (
     OUTCOMES,
     BundleRef,
@@ -45,10 +46,11 @@ ROOTFS: Final = SlotClass("rootfs")
 CHUNKS: Final = 2
 BOOTS_TO_REST: Final = 6
 FIRMWARE_RESETS_MAX: Final = 20
-BEFORE, RUNNING, OFFERED = 1, 2, 3
-"""The releases, by sequence: what a used device has in its other slot, what it runs, what the stick brings."""
+BEFORE, RUNNING, OFFERED, NEWER = 1, 2, 3, 4
+"""The releases, by sequence: what a used device has in its other slot, what it runs, what the stick brings, and what a device
+runs that is ordered back to it."""
 ORDINARY_CYCLES: Final = 10
-RECIPIENT: Final = Recipient(DeviceId("model"), frozenset(), "acme,gw")
+RECIPIENT: Final = Recipient(DeviceId("model"), frozenset(), "acme,gw", Digest("f" * 64))
 
 
 class Behaviour(StrEnum):
@@ -112,6 +114,12 @@ class Scenario:
     is_pulled_at_cut: bool = False
     is_used: bool = False
     """Whether the other slot holds an older whole release, which the boot loader would start."""
+    is_ordered_back: bool = False
+    """Whether the device runs a newer release than the stick brings, and an authorisation is on the stick."""
+
+    @property
+    def running(self) -> int:
+        return NEWER if self.is_ordered_back else RUNNING
 
 
 @dataclass
@@ -142,17 +150,23 @@ def offer(release: int) -> Offer:
     return Offer(manifest, Digest(f"{release + 1000:064x}"))
 
 
+ORDER: Final = Authorisation(
+    RECIPIENT.id, RECIPIENT.fingerprint, 1, offer(OFFERED).manifest_sha256, NEWER, "CHG-1", "2027-01-01T00:00:00Z"
+)
+
+
 def new_world(scenario: Scenario) -> World:
-    first = installed(Slot.A, RUNNING)
-    record = DeviceRecord(committed=first, whole={Slot.A: first}, floor=RUNNING, root=KnownRoot(1, Digest("2" * 64)))
+    running = scenario.running
+    first = installed(Slot.A, running)
+    record = DeviceRecord(committed=first, whole={Slot.A: first}, floor=running, root=KnownRoot(1, Digest("2" * 64)))
     if not scenario.is_used:
-        return World(record, scenario.memory, ((RUNNING, CHUNKS), (0, 0)), stick=OFFERED)
+        return World(record, scenario.memory, ((running, CHUNKS), (0, 0)), stick=OFFERED)
     memory = scenario.memory
     for slot in (Slot.B, Slot.A):
         *_, memory = memory.mark_active(slot)
         *_, memory = memory.mark_good(slot)
     record = replace(record, whole={Slot.A: first, Slot.B: installed(Slot.B, BEFORE)})
-    return World(record, memory, ((RUNNING, CHUNKS), (BEFORE, CHUNKS)), stick=OFFERED)
+    return World(record, memory, ((running, CHUNKS), (BEFORE, CHUNKS)), stick=OFFERED)
 
 
 class Machine:
@@ -181,7 +195,9 @@ class Machine:
         while rest is Rest.IDLE and insertion is not None and self.world.stick and self.world.stick not in tried:
             tried.add(self.world.stick)
             try:
-                chosen = choose([offer(self.world.stick)], RECIPIENT, obligations.record, insertion)
+                orders = [ORDER] if self.scenario.is_ordered_back else []
+                offers = with_authorisations([offer(self.world.stick)], orders)
+                chosen = choose(offers, RECIPIENT, obligations.record, insertion, MOMENT.wall)
             except RefusedError:
                 break
             if chosen is None:
@@ -195,7 +211,8 @@ class Machine:
         retakes = earlier.retakes + 1 if earlier is not None and insertion is Insertion.FOUND else 0
         target = installed(self.slot.other, chosen.manifest.sequence)
         bundle = BundleRef(chosen.manifest.name, chosen.manifest_sha256)
-        draft = replace(self.blank(), event=Event.INTERRUPTED, bundle=bundle)
+        checks = () if chosen.authorisation is None else (check_of(chosen.authorisation),)
+        draft = replace(self.blank(), event=Event.INTERRUPTED, bundle=bundle, checks=checks)
         return Attempt(target, draft, retakes)
 
     def _effect(self) -> None:
@@ -225,8 +242,11 @@ class Machine:
     # Store
     def save(self, record: DeviceRecord) -> None:
         self._effect()
-        if record.floor < self.seen_floor:
+        is_used_up = record.downgrade_number > self.world.record.downgrade_number
+        if record.floor < self.seen_floor and not (is_used_up and record.committed != self.world.record.committed):
             self.violations.append("the floor fell")
+        if record.floor < record.committed.sequence or record.downgrade_number < self.world.record.downgrade_number:
+            self.violations.append("the floor is below what is committed, or an authorisation counts again")
         self.seen_floor = record.floor
         self.violations += _receipt_that_disagrees(record, self.slot)
         assert recordform.decode(recordform.encode(record)) == record
@@ -431,6 +451,9 @@ def judge_rest(machine: Machine, scenario: Scenario, cuts: int, rest: Rest) -> I
     attempts = sum(outcome.attempts for outcome in record.outcomes.values())
     if len(outcomes) != attempts:
         yield f"{attempts} attempts have {len(outcomes)} outcomes"
+    commits = [event for _, event in told if event is Event.COMMITTED]
+    if record.downgrade_number != (len(commits) if scenario.is_ordered_back else 0):
+        yield f"the authorisation {record.downgrade_number} is used up after {len(commits)} commits"
     if rest is Rest.IDLE and not world.memory.can_choose(record.committed.slot):
         yield "the committed slot cannot be booted"
     if rest is Rest.IDLE and scenario.behaviour is not Behaviour.STOPS_LATER:
@@ -438,8 +461,7 @@ def judge_rest(machine: Machine, scenario: Scenario, cuts: int, rest: Rest) -> I
     is_good = scenario.behaviour is Behaviour.GOOD and scenario.fault is Fault.NONE
     if is_good and rest is Rest.IDLE:
         yield from _good_bundle_goes_in(machine, scenario)
-    ever_committed = any(event is Event.COMMITTED for _, event in told)
-    if is_good and ever_committed and cuts <= 1 and record.committed.sequence != OFFERED and _keeps(scenario.memory):
+    if is_good and commits and cuts <= 1 and record.committed.sequence != OFFERED and _keeps(scenario.memory):
         yield "one power cut lost a committed good release"
 
 
@@ -481,6 +503,9 @@ def _keeps(memory: Memory) -> bool:
 def _good_bundle_goes_in(machine: Machine, scenario: Scenario) -> Iterator[str]:
     """Put the stick in again, with no further cut: a good bundle must be committed, whatever happened before."""
     world, slot = machine.world, machine.slot
+    if world.record.downgrade_number and world.record.committed.sequence != OFFERED:
+        # It went back and its boot loader left that: another way back takes another authorisation.
+        return
     last = world.record.outcomes.get(offer(OFFERED).manifest_sha256)
     # After a failure of the slot only a person may try again.
     insertion: Insertion | None = Insertion.PERSON if last is not None and last.event is Event.FAILED else Insertion.NEW

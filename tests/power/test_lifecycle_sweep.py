@@ -32,6 +32,7 @@ def cut_scenarios() -> Iterator[Scenario]:
         yield Scenario(memory, behaviour, cuts=3, is_used=True)
         yield Scenario(memory, behaviour, cuts=2)
         yield Scenario(memory, behaviour, cuts=2, is_used=True, is_pulled_at_cut=True)
+        yield Scenario(memory, behaviour, cuts=2, is_used=True, is_ordered_back=True)
 
 
 def fault_scenarios() -> Iterator[Scenario]:
@@ -42,11 +43,19 @@ def fault_scenarios() -> Iterator[Scenario]:
             continue
         yield Scenario(memory, behaviour, fault=fault, cuts=1)
         yield Scenario(memory, behaviour, fault=fault, cuts=1, is_used=True)
+        yield Scenario(memory, behaviour, fault=fault, cuts=1, is_ordered_back=True)
 
 
 def _title(scenario: Scenario) -> str:
     parts = [type(scenario.memory).__name__, scenario.behaviour, scenario.fault, f"{scenario.cuts}-cuts"]
-    return "-".join([*parts, *(["used"] if scenario.is_used else []), *(["pulled"] if scenario.is_pulled_at_cut else [])])
+    return "-".join(
+        [
+            *parts,
+            *(["used"] if scenario.is_used else []),
+            *(["pulled"] if scenario.is_pulled_at_cut else []),
+            *(["back"] if scenario.is_ordered_back else []),
+        ]
+    )
 
 
 @attack(By.CHANCE, On.SLOT, "a power cut between any two transitions", "every sequence of cuts is searched on the model")
@@ -83,6 +92,22 @@ def test_the_search_finds_a_receipt_that_gets_lost(memory: Memory, monkeypatch: 
     whole = lifecycle.recorded
     monkeypatch.setattr(lifecycle, "recorded", lambda record, owed, boot, left, count: whole(record, owed, boot, (), count))
     assert explore(Scenario(memory, Behaviour.GOOD, fault=Fault.LEDGER, cuts=1)).violations
+
+
+@attack(
+    By.CHANCE, On.SLOT, "a power cut while a device goes back", "the authorisation is used up in the same replace as the commit"
+)
+@by_loader
+def test_the_search_finds_an_authorisation_that_is_used_up_beside_the_commit(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ordered = Scenario(memory, Behaviour.GOOD, cuts=1, is_used=True, is_ordered_back=True)
+    assert explore(ordered).violations == []
+    whole = lifecycle.committed
+    monkeypatch.setattr(
+        lifecycle, "committed", lambda record, moment: replace(whole(record, moment), downgrade_number=record.downgrade_number)
+    )
+    assert explore(ordered).violations
 
 
 def _print_figures() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.source import CHECKOUT, PACKAGE
+from usbupdate.core.authorisation import AUTHORISATION_SIZE_MAX, REASON, Authorisation
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.envelope import LINE_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
@@ -22,6 +23,7 @@ from usbupdate.core.receipt import RECEIPT_SIZE_MAX, Event
 from usbupdate.core.rootrules import SIGNED_TIME, SIZE_MAX
 from usbupdate.core.strictjson import DEPTH_MAX
 from usbupdate.device.ledger import SIZE_MAX as LEDGER_SIZE_MAX
+from usbupdate.device.offers import AUTHORISATIONS_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +97,7 @@ FORMAT_PAGE = (CHECKOUT / "docs" / "format.md").read_text(encoding="utf-8")
 LIMITS = {
     **SIZE_MAX,
     "manifest": MANIFEST_SIZE_MAX,
+    "authorisation": AUTHORISATION_SIZE_MAX,
     "index": INDEX_SIZE_MAX,
     "pack": PACK_SIZE_MAX,
     "identity.json": IDENTITY_SIZE_MAX,
@@ -118,6 +121,8 @@ def test_the_format_page_states_the_limit_that_the_code_holds(file: str) -> None
         f"at most {RECEIPT_SIZE_MAX:,} bytes",
         f"{RECORD_SIZE} bytes each",
         f"`{SIGNED_TIME}`",
+        f"`{REASON}`",
+        f"the {AUTHORISATIONS_MAX} with the highest numbers",
         *(f"`{event}`" for event in Event),
     ],
 )
@@ -125,8 +130,8 @@ def test_the_format_page_states_what_the_code_does(fact: str) -> None:
     assert fact in FORMAT_PAGE
 
 
-@pytest.mark.parametrize("kind", [Manifest, Artifact])
-def test_the_format_page_has_every_field(kind: type[Manifest | Artifact]) -> None:
+@pytest.mark.parametrize("kind", [Manifest, Artifact, Authorisation])
+def test_the_format_page_has_every_field(kind: type[Manifest | Artifact | Authorisation]) -> None:
     names = {"slot_class": "class"}
     missing = [field.name for field in fields(kind) if f"| `{names.get(field.name, field.name)}` |" not in FORMAT_PAGE]
     assert missing == []

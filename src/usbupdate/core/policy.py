@@ -6,7 +6,7 @@ Verification has been done: what is refused here is signed. No setting lifts any
 An authorisation is an order: as long as it counts and its bundle is on the stick, that is what the stick is for, and nothing
 else on it is taken. It goes on counting on that stick once it was obeyed, or the next look at the stick would undo it.
 
-Source: design, sections 3 ("Rollback"), 4, 6 ("Retry rules") and 10; docs/format.md, section 5.
+Source: design, sections 3 ("Rollback"), 4, 6 ("Retry rules") and 10; docs/format.md, section 11.
 """
 
 from __future__ import annotations
