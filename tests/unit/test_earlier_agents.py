@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.attack.test_downgrade import order, put_order
+from tests.field import NEXT, OFFERED
 from tests.receipts import device, draft
 from tests.source import CHECKOUT
 from usbupdate.core import envelope, recordform
@@ -20,6 +22,8 @@ from usbupdate.core.words import BootId, Digest, Slot, SlotClass
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.field import Field
 
 (WHEEL,) = (CHECKOUT / "tests/vm/frozen").glob("*.whl")
 IDENTITY, SIGNER = device("gw-0001")
@@ -48,6 +52,14 @@ def read_by_the_earlier(folder: Path, raw: bytes, module: str, call: str) -> str
     return done.stdout
 
 
+def run_the_earlier(*arguments: str | Path) -> str:
+    """Run a command of the earlier usbupdate and return what it said."""
+    argv = ["usbupdate", *(str(each) for each in arguments)]
+    code = f"import sys; sys.path.insert(0, {str(WHEEL)!r}); sys.argv = {argv!r}; from usbupdate.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    return done.stdout + done.stderr
+
+
 def going_back() -> DeviceRecord:
     """Return the state of a device that goes back, while the older release is on trial."""
     newer = Installed(Slot.A, "2.0", 2, {SlotClass("rootfs"): Blob(Digest("2" * 64), 10)})
@@ -70,3 +82,27 @@ def test_an_earlier_auditor_reads_the_receipt_of_a_way_back(checks: tuple[object
     receipt = Receipt(IDENTITY.device, 1, NO_PREVIOUS, replace(draft(1), checks=checks))  # type: ignore[arg-type] # of checks
     line = envelope.sign(receipt, SIGNER)
     assert read_by_the_earlier(tmp_path, line, "envelope", "peek_unproven").startswith("Receipt(")
+
+
+def test_a_release_with_an_earlier_agent_is_gone_back_to_and_cannot_use_the_authorisation_up(field: Field) -> None:
+    rig = field.rig
+    rig.update(field.good)
+    rig.update(field.cure)
+    put_order(field, order(field, rig))
+    rig.insert(field.good)
+    assert "up and at rest" in run_the_earlier("simulate", "boot", rig.folder)
+    for _ in range(2):
+        record = rig.record()
+        assert (record.committed.sequence, record.floor, record.downgrade_number) == (OFFERED, NEXT, 0)
+        assert rig.last().checks == ()
+        assert "up and at rest" in run_the_earlier("simulate", "boot", rig.folder)
+    rig.remove()
+    rig.update(field.cure)
+    assert rig.record().committed.sequence == NEXT
+
+    # Used up only where the agent of the release gone back to knows how.
+    rig.update(field.good)
+    record = rig.record()
+    assert (record.committed.sequence, record.floor, record.downgrade_number) == (OFFERED, OFFERED, 1)
+    assert "format 2" in run_the_earlier("simulate", "insert", rig.folder, field.cure)
+    assert rig.record() == record

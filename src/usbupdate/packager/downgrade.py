@@ -127,16 +127,17 @@ def listed(office: Office) -> tuple[Allowance, ...]:
     published, waiting = office.metadata.targets(), office.metadata.staged_targets()
     offered = published.signed.targets if published is not None else {}
     proposed = waiting.signed.targets if waiting is not None else offered
-    bundles = {each.sha256: each for each in bundle.listed(office)}
     found = []
     for name, target in {**offered, **proposed}.items():
         authorisation = authorisation_of(office, target)
         if authorisation is not None:
             digest = Digest(target.hashes["sha256"])
             is_published = offered.get(name) == target
-            of_bundle = bundles.get(authorisation.manifest_sha256)
-            found.append(Allowance(authorisation, digest, of_bundle, is_published, leaving=name not in proposed))
-    return tuple(sorted(found, key=lambda each: (each.authorisation.device, each.authorisation.number)))
+            found.append(Allowance(authorisation, digest, None, is_published, leaving=name not in proposed))
+    # A repository without any need not have every manifest in order for that.
+    bundles = {each.sha256: each for each in bundle.listed(office)} if found else {}
+    named = [replace(each, bundle=bundles.get(each.authorisation.manifest_sha256)) for each in found]
+    return tuple(sorted(named, key=lambda each: (each.authorisation.device, each.authorisation.number)))
 
 
 def withdraw(office: Office, device: str, number: int | None, now: datetime, ask: Passphrases = keys.no_passphrase) -> Change:
