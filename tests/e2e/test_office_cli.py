@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import socket
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from securesystemslib.signer import CryptoSigner
-from typer.testing import CliRunner
 
-from usbupdate import durable
+from tests.commands import usbupdate
+from usbupdate import durable, packager
 from usbupdate.cli import repo
-from usbupdate.cli.main import app
 from usbupdate.errors import ExitCode
 
 RIGHT, WRONG = "open sesame", "wrong"
 MADE = ("--name", "gw", "--version", "1.0", "--compatible", "acme,gw-100", "--repo", "repo")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> dict[str, object]:
-        table = json.loads(self.out)
-        assert isinstance(table, dict)
-        return table
-
-
-def usbupdate(*arguments: str | Path, typed: str | None = None, code: int = 0, passphrase: str | None = None) -> Said:
-    result = CliRunner().invoke(app, [str(each) for each in arguments], input=typed, env={"USBUPDATE_PASSPHRASE": passphrase})
-    said = Said(result.exit_code, result.stdout, result.stderr)
-    assert said.code == code, (said, result.exception)
-    if code not in {0, ExitCode.USAGE}:
-        error, hint = said.err.strip().splitlines()[-2:]
-        assert error.startswith("Error: ")
-        assert hint.startswith("What to do: ")
-    assert "Traceback" not in said.err
-    return said
 
 
 @pytest.fixture(autouse=True)
@@ -574,6 +546,8 @@ def test_a_lifetime_out_of_range_says_the_range() -> None:
     assert "--lifetime 'root=36501' cannot be used: a lifetime is 1 to 36500 days" in said.err
 
 
-@pytest.mark.skipif(find_spec("pkcs11") is not None, reason="the library for tokens is installed here")
-def test_a_token_without_its_library_says_what_to_install() -> None:
-    assert "securesystemslib[PKCS11]" in usbupdate("key", "show", "hsm:2", code=ExitCode.KEY).err
+def test_a_token_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usbupdate.packager.tokens", None)
+    monkeypatch.delattr(packager, "tokens", raising=False)
+    for uri in ("hsm:2", "pkcs11:token=alice;id=%02"):
+        assert "usbupdate[hsm]" in usbupdate("key", "show", uri, code=ExitCode.KEY).err

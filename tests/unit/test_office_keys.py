@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, strategies as st
 
-from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, OfficeKeyError, UnusableFileError
+from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, OfficeKeyError, TokenUriError, UnusableFileError
 from usbupdate.packager import keys
 from usbupdate.packager.keyring import KeyRing
 from usbupdate.packager.keys import Algorithm, no_passphrase
+from usbupdate.packager.tokenuri import TokenKey, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,10 +77,50 @@ def test_a_uri_means_the_same_key_as_the_path(tmp_path: Path) -> None:
     assert signer.public_key.keyid == made.keyid
 
 
-@pytest.mark.parametrize("uri", ["hsm:2", "hsm:two", "awskms:some-key"])
-def test_a_token_that_does_not_answer_ends_in_a_sentence(uri: str) -> None:
-    with pytest.raises(KeyUnusableError):
+@pytest.mark.parametrize("uri", ["hsm:2", "hsm:two", "pkcs11:id=%02", "awskms:some-key"])
+def test_a_token_or_service_that_does_not_answer_ends_in_a_sentence(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYKCS11LIB", raising=False)
+    with pytest.raises(OfficeKeyError):
         keys.public_key(uri, no_passphrase)
+
+
+@pytest.mark.parametrize(
+    ("uri", "named"),
+    [
+        ("hsm:", TokenKey({}, b"\x02")),
+        ("hsm:2?label=YubiKey+PIV+%2315835999", TokenKey({"token": "YubiKey PIV #15835999"}, b"\x02")),
+        ("hsm:258", TokenKey({}, b"\x01\x02")),
+        ("pkcs11:token=YubiKey%20PIV%20%2315835999;id=%02", TokenKey({"token": "YubiKey PIV #15835999"}, b"\x02")),
+        ("pkcs11:serial=ab12;object=root%20key;type=private", TokenKey({"serial": "ab12"}, None, "root key")),
+        ("pkcs11:model=m;manufacturer=w;id=%01%02;object=a", TokenKey({"model": "m", "manufacturer": "w"}, b"\x01\x02", "a")),
+    ],
+)
+def test_a_uri_names_one_key_on_one_token(uri: str, named: TokenKey) -> None:
+    assert parse(uri) == named
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "hsm:two",
+        "hsm:2?label=",
+        "hsm:2?label=a&module-path=/evil.so",
+        "hsm:2?slot=3",
+        "hsm:9876543210",
+        "pkcs11:",
+        "pkcs11:token=alice",
+        "pkcs11:token=alice;id=",
+        "pkcs11:token=alice;id=%01;id=%02",
+        "pkcs11:token=alice;id=%01;slot-id=3",
+        "pkcs11:token=alice;id=%01?module-path=/evil.so",
+        "pkcs11:token=alice;id=%01?pin-value=1234",
+        "pkcs11:token=alice;id=%01?pin-source=/etc/pin",
+    ],
+)
+def test_a_uri_that_names_no_key_or_more_than_a_key_is_refused(uri: str) -> None:
+    with pytest.raises(TokenUriError) as refused:
+        parse(uri)
+    assert "1234" not in str(refused.value)
 
 
 def test_absent_people_do_not_sign_and_are_no_error(tmp_path: Path) -> None:

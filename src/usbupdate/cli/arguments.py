@@ -12,11 +12,13 @@ import typer
 
 from usbupdate.core.words import SLOT_CLASS
 from usbupdate.errors import UnconfirmedError, UnusableFileError, UnusableValueError
-from usbupdate.packager.keys import Passphrases
+from usbupdate.packager.keys import Passphrases, Secret
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.office import Hands
 
 ENVIRONMENT: Final = "USBUPDATE_PASSPHRASE"
+PIN: Final = "USBUPDATE_PIN"
+PIN_FILE: Final = "USBUPDATE_PIN_FILE"
 _PASSPHRASE_MAX: Final = 1023
 """In bytes: what OpenSSL takes."""
 
@@ -45,23 +47,34 @@ def now() -> datetime:
 
 
 def passphrases(file: Path | None) -> Passphrases:
-    """Return who is asked for passphrases: the file, else the environment, else the person at the terminal, once a key."""
-    fixed = _from_file(file) if file is not None else _from_environment()
-    if fixed:
-        return lambda _: fixed
+    """Return who is asked for passphrases and PINs: a file, else the environment, else the person at the terminal, once a key.
+
+    A passphrase is never tried as a PIN: tokens lock themselves after a few wrong ones.
+    """
+    passphrase, pin = _from_file(file) if file is not None else _from_environment(), _pin()
     known: dict[str, str | None] = {}
 
-    def ask(key: str) -> str | None:
+    def ask(secret: Secret) -> str | None:
+        # One file may be named in several ways.
+        place = f"token {secret.of}" if secret.is_pin else str(Path(secret.of).absolute())
+        given = pin if secret.is_pin else passphrase
+        # What a person has said here counts for more than what was written down, and was wrong.
+        if given and not secret.by_hand and place not in known:
+            return given
         if not sys.stdin.isatty():
             return None
-        # One file may be named in several ways.
-        place = str(Path(key).absolute())
-        if place not in known:
-            text = f"Passphrase of {key} (empty: leave it)"
+        if place not in known or secret.by_hand:
+            text = f"{'PIN of the token' if secret.is_pin else 'Passphrase of'} {secret.of} (empty: leave it)"
             known[place] = typer.prompt(text, default="", show_default=False, hide_input=True, err=True) or None
         return known[place]
 
     return ask
+
+
+def passphrases_at_hand(file: Path | None) -> Passphrases:
+    """Return who is asked where somebody only looks: a file, else the environment; nobody is disturbed and no PIN is spent."""
+    passphrase = _from_file(file) if file is not None else _from_environment()
+    return lambda secret: None if secret.is_pin else passphrase or None
 
 
 def new_passphrase(file: Path | None) -> str | None:
@@ -164,19 +177,24 @@ def _pairs(pairs: list[str] | None, option: str) -> list[tuple[Role, str]]:
     return found
 
 
-def _from_environment() -> str | None:
-    text = os.environ.get(ENVIRONMENT)
+def _pin() -> str | None:
+    file = os.environ.get(PIN_FILE)
+    return _from_file(Path(file), "PIN") if file else _from_environment(PIN, "PIN")
+
+
+def _from_environment(variable: str = ENVIRONMENT, what: str = "passphrase") -> str | None:
+    text = os.environ.get(variable)
     if text is not None and len(text.encode(errors="surrogateescape")) > _PASSPHRASE_MAX:
-        raise UnusableValueError(what=ENVIRONMENT, value="", problem=f"a passphrase has at most {_PASSPHRASE_MAX} bytes")
+        raise UnusableValueError(what=variable, value="", problem=f"a {what} has at most {_PASSPHRASE_MAX} bytes")
     return text
 
 
-def _from_file(file: Path) -> str:
+def _from_file(file: Path, what: str = "passphrase") -> str:
     try:
         with file.open("rb") as source:
             text = source.read(_PASSPHRASE_MAX + 3).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UnusableFileError(path=str(file), problem="no passphrase can be read from it") from error
+        raise UnusableFileError(path=str(file), problem=f"no {what} can be read from it") from error
     if not 1 <= len(text.encode()) <= _PASSPHRASE_MAX:
-        raise UnusableFileError(path=str(file), problem=f"a passphrase has 1 to {_PASSPHRASE_MAX} bytes")
+        raise UnusableFileError(path=str(file), problem=f"a {what} has 1 to {_PASSPHRASE_MAX} bytes")
     return text

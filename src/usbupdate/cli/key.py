@@ -15,7 +15,7 @@ from usbupdate.packager.keys import Algorithm
 
 app = typer.Typer(name="key", no_args_is_help=True, help="Make and show the keys of the people who sign.")
 
-_SHOW_HELP = "A private or public key file, or a key URI such as hsm:2."
+_SHOW_HELP = "A private or public key file, or the URI of a key on a token."
 
 
 @app.command()

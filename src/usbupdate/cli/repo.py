@@ -22,6 +22,7 @@ from usbupdate.cli.arguments import (
     now,
     numbers,
     passphrases,
+    passphrases_at_hand,
     require_yes,
 )
 from usbupdate.core.identity import read_fingerprint
@@ -51,6 +52,7 @@ _Floor = Annotated[
         metavar="S", help="The highest sequence from which it may go back; else the highest published for its hardware."
     ),
 ]
+_TARGETS_HELP = "Propose the list of bundles again, with a new end; people with targets keys have to sign it."
 _LIFETIME_HELP = "How long metadata of a role is good for. Repeatable."
 
 
@@ -122,11 +124,17 @@ def rotate(
 
 
 @app.command()
-def refresh(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
-    """Sign a new timestamp, and a new snapshot if its end comes near; never targets."""
+def refresh(
+    repo: Repo,
+    targets: Annotated[bool, typer.Option("--targets", help=_TARGETS_HELP)] = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a new timestamp, and a new snapshot if its end comes near; targets only with --targets."""
     with opened_for_change(repo) as office:
         before = upkeep.ends(office)
-        missing = upkeep.refresh(office, now(), passphrases(passphrase_file))
+        renew = upkeep.renew_targets if targets else upkeep.refresh
+        missing = renew(office, now(), passphrases(passphrase_file))
     renewed = {role: now_ends for role, now_ends in upkeep.ends(office).items() if before.get(role) != now_ends}
     lines = [f"{role} is signed anew: version {version}, until {end}" for role, (version, end) in renewed.items()]
     told: Json = {str(role): {"version": version, "expires": end} for role, (version, end) in renewed.items()}
@@ -139,7 +147,7 @@ def refresh(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson 
 def check(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
     """Say what ends when, who can sign, and how many keys may be lost; nothing is changed."""
     office = Office.open(repo)
-    found, allowances = upkeep.check(office, now(), passphrases(passphrase_file)), downgrade.listed(office)
+    found, allowances = upkeep.check(office, now(), passphrases_at_hand(passphrase_file)), downgrade.listed(office)
     authorisations: Json = [show.allowance_table(each, now()) for each in allowances]
     lines = [*show.checkup_lines(office, found), *(show.allowance_line(each, now()) for each in allowances)]
     show.result({**show.checkup_table(office, found), "authorisations": authorisations}, lines, as_json=as_json)

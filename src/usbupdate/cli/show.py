@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from usbupdate.packager.upkeep import renewal_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
@@ -164,10 +166,14 @@ def authorisation_line(authorisation: Authorisation, manifest: Manifest | None) 
 
 def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
     """Return the state of a repository, for JSON."""
+    first, renewal = checkup.first_to_end, checkup.next_renewal
     return {
         "signed": not checkup.missing,
         "missing": missing_table(office, checkup.missing),
         "advice": list(checkup.advice),
+        "good_until": first.expires if first is not None else None,
+        "first_to_end": str(first.role) if first is not None else None,
+        "next_renewal": {"role": str(renewal[0]), "day": renewal[1]} if renewal is not None else None,
         "roles": {
             str(each.role): {
                 "version": each.version,
@@ -175,9 +181,13 @@ def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
                 "days_left": each.days_left,
                 "threshold": each.threshold,
                 "losable_keys": each.losable,
+                "stealable_keys": each.stealable,
                 "signed_by": each.signed,
                 "waits": each.waits,
-                "keys": [{"id": key.id, "reference": key.reference, "within_reach": key.within_reach} for key in each.keys],
+                "keys": [
+                    {"id": key.id, "reference": key.reference, "within_reach": key.within_reach, "problem": key.problem}
+                    for key in each.keys
+                ],
             }
             for each in checkup.roles
         },
@@ -189,11 +199,18 @@ def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
     for each in checkup.roles:
         end = f"version {each.version}, until {each.expires} ({each.days_left} days)" if each.expires else "not published"
         signed = f"{each.signed} {'has' if each.signed == 1 else 'have'} signed{' the change that waits' if each.waits else ''}"
-        yield f"{each.role}: {end}; needs {each.threshold} of {len(each.keys)} keys, {signed}; {each.losable} may be lost"
+        bears = f"{each.losable} may be lost, {each.stealable} stolen"
+        yield f"{each.role}: {end}; needs {each.threshold} of {len(each.keys)} keys, {signed}; {bears}"
         for key in each.keys:
-            yield f"    {key.id[:8]}  {key.reference}{'' if key.within_reach else '  (not within reach)'}"
+            where = "" if key.within_reach else f"  ({key.problem or 'not within reach'})"
+            yield f"    {key.id[:8]}  {key.reference}{where}"
     yield from missing_lines(office, checkup.missing)
-    yield from checkup.advice
+    if (first := checkup.first_to_end) is not None:
+        yield f"Sticks that are written now are good until {first.expires}, when {first.role} ends."
+    yield from (f"To do: {each}" for each in checkup.advice)
+    if not checkup.advice and not checkup.missing and checkup.next_renewal is not None:
+        role, day = checkup.next_renewal
+        yield f"Nothing has to be done before {day}; then renew {role} with {renewal_of(role)}."
 
 
 def inspection_table(found: Inspection) -> dict[str, Json]:

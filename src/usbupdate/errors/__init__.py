@@ -160,6 +160,17 @@ from usbupdate.errors.rejected import (
     StoredBytesDifferError as StoredBytesDifferError,
     TooManyNamesError as TooManyNamesError,
 )
+from usbupdate.errors.token import (
+    NoKeyOnTokenError as NoKeyOnTokenError,
+    NoTokenError as NoTokenError,
+    TokenAmbiguousError as TokenAmbiguousError,
+    TokenLibraryMissingError as TokenLibraryMissingError,
+    TokenModuleError as TokenModuleError,
+    TokenModuleUnnamedError as TokenModuleUnnamedError,
+    TokenPinError as TokenPinError,
+    TokenSilentError as TokenSilentError,
+    TokenUriError as TokenUriError,
+)
 from usbupdate.errors.tree import (
     EXIT_CODE_MEANINGS as EXIT_CODE_MEANINGS,
     ExitCode as ExitCode,

@@ -21,7 +21,7 @@ class KeyUnusableError(OfficeKeyError):
     key: str
     problem: str
     says = "The key {key} cannot be used: {problem}."
-    hint = "Name a PEM file with an Ed25519 or ECDSA P-256 or P-384 key, or a key URI such as hsm:2."
+    hint = "Name a PEM file with an Ed25519 or ECDSA P-256 or P-384 key, or a key URI such as pkcs11:token=LABEL;id=%02."
 
 
 @dataclass(eq=False)
@@ -224,7 +224,10 @@ class ExpiresSoonError(UsbupdateError):
     margin_days: int
     exit_code = ExitCode.EXPIRES_SOON
     says = "The {role} metadata ends at {expires}, in less than {margin_days} day(s)."
-    hint = "Run 'usbupdate repo refresh' (or re-sign root and targets), write the stick again, or give a smaller --margin."
+    hint = (
+        "Run 'usbupdate repo refresh', for targets with --targets, or for root 'usbupdate repo rotate'; then write it again. "
+        "Or give a smaller --margin."
+    )
 
 
 @dataclass(eq=False)

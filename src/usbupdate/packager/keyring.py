@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from usbupdate.errors import KeyLockedError, KeyUnusableError, OfficeKeyError, UselessKeyError
+from usbupdate.errors import KeyLockedError, KeyUnusableError, OfficeKeyError, TokenPinError, UselessKeyError
 from usbupdate.packager import keys
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Key, Signer
 
-    from usbupdate.packager.keys import Passphrases
+    from usbupdate.packager.keys import Passphrases, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class KeyRing:
         self._opened: dict[str, Signer | None] = {}
         self._unopened: dict[str, Unopened] = {}
         self._right: set[str] = set()
-        self._wrong: dict[str, str] = {}
+        self._wrong: dict[str, OfficeKeyError] = {}
 
     @property
     def given(self) -> Mapping[str, str]:
@@ -73,9 +73,9 @@ class KeyRing:
             self.signer(key)
         for each in wanted:
             self.signer(each)
-        for answer, reference in self._wrong.items():
+        for answer, error in self._wrong.items():
             if answer not in self._right:
-                raise KeyLockedError(key=reference, problem="its passphrase is wrong")
+                raise error
 
     def unopened(self, keyids: Container[str]) -> tuple[Unopened, ...]:
         """Return those keys that lie within reach and could not be used."""
@@ -109,8 +109,8 @@ class KeyRing:
             return None
         answers: list[str] = []
 
-        def ask(name: str) -> str | None:
-            answer = self._ask(name)
+        def ask(secret: Secret) -> str | None:
+            answer = self._ask(secret)
             answers.extend([] if answer is None else [answer])
             return answer
 
@@ -120,9 +120,10 @@ class KeyRing:
             # Somebody else's key, under somebody else's passphrase, must not keep this person from signing.
             if key.keyid in self._given:
                 raise
-            if isinstance(error, KeyLockedError):
-                self._wrong |= {answer: reference for answer in answers if answer not in self._wrong}
-            problem = error.problem if isinstance(error, KeyLockedError | KeyUnusableError) else str(error)
+            if isinstance(error, KeyLockedError | TokenPinError):
+                self._wrong |= {answer: error for answer in answers if answer not in self._wrong}
+            brief = error.problem if isinstance(error, KeyLockedError | KeyUnusableError | TokenPinError) else str(error)
+            problem = brief.removesuffix(".")
             self._unopened[key.keyid] = Unopened(key.keyid, reference, problem)
             return None
         if signer is None and key.keyid in self._given:

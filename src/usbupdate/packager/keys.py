@@ -1,7 +1,8 @@
 """The keys of people: PEM files, or a token behind a URI, through the signers of securesystemslib.
 
-A key reference is the path of a private key, the path of the public key of somebody who is not here, or a URI that
-securesystemslib knows, such as `file2:/keys/alice.pem` or `hsm:2`.
+A key reference is the path of a private key, the path of the public key of somebody who is not here, or a URI: that of a key
+on a token, such as `pkcs11:token=alice;id=%02` or `hsm:2`, or another one that securesystemslib knows, such as
+`file2:/keys/alice.pem`.
 """
 
 from __future__ import annotations
@@ -31,17 +32,43 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from securesystemslib.exceptions import Error as SslibError, UnsupportedLibraryError
-from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, HSMSigner, Signer, SSlibKey
+from securesystemslib.exceptions import Error as SslibError
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
 
 from usbupdate import durable
-from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, UnusableFileError, UnusableValueError
+from usbupdate.errors import (
+    KeyExistsError,
+    KeyLockedError,
+    KeyUnusableError,
+    TokenLibraryMissingError,
+    UnusableFileError,
+    UnusableValueError,
+)
+from usbupdate.packager.tokenuri import SCHEMES as TOKEN_SCHEMES, is_token_uri
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from securesystemslib.signer import Key
 
-Passphrases = Callable[[str], str | None]
-"""Asked with the name of a key; None means that nobody gives one."""
+    from usbupdate.packager.tokenuri import Pins
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What a person is asked for: the passphrase of the key file, or the PIN of the token, that is called `of`.
+
+    A token locks itself for good after a few wrong PINs. So a PIN is never a passphrase that was meant for something else, and
+    `by_hand` says that only a person at the terminal may answer, for a wrong one was tried already.
+    """
+
+    of: str
+    is_pin: bool = False
+    by_hand: bool = False
+
+
+Passphrases = Callable[[Secret], str | None]
+"""Asked for a secret; None means that nobody gives it."""
 
 PUBLIC_SUFFIX: Final = ".pub"
 _SCHEMES: Final = {"ed25519": "Ed25519", "ecdsa-sha2-nistp256": "ECDSA P-256", "ecdsa-sha2-nistp384": "ECDSA P-384"}
@@ -69,8 +96,8 @@ class ShownKey:
     private: bool
 
 
-def no_passphrase(_: str) -> None:
-    """Give no passphrase: keys that need one are not reached."""
+def no_passphrase(_: Secret) -> None:
+    """Give no secret: keys that need one are not reached."""
 
 
 def create(path: Path, *, algorithm: Algorithm = Algorithm.ED25519, passphrase: str | None = None) -> SSlibKey:
@@ -108,6 +135,8 @@ def public_key(reference: str, ask: Passphrases) -> SSlibKey:
         KeyUnusableError: it is no key, or none of a kind that we use.
         KeyLockedError: only the protected private key is there, and its passphrase is not.
     """
+    if is_token_uri(reference):
+        return _known(reference, _tokens(reference).public_key(reference, _pins(ask)))
     if (uri := _uri(reference)) is not None:
         return _known(reference, _public_key_of_uri(*uri, reference, ask))
     path = Path(reference)
@@ -126,12 +155,17 @@ def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
 
     Raises:
         KeyLockedError: the key is protected, and its passphrase is missing or wrong.
-        KeyUnusableError: the reference means another key, or a token that does not answer.
+        OfficeKeyError: the reference means another key, or a token that is not there or does not open.
     """
+    if is_token_uri(reference):
+        if not isinstance(key, SSlibKey):
+            return None
+        signer: Signer = _tokens(reference).open_signer(reference, key, _pins(ask))
+        return signer
     uri = _uri(reference)
     try:
         if uri is not None and uri[0] != CryptoSigner.SCHEME:
-            return Signer.from_priv_key_uri(reference, key, lambda secret: ask(f"{secret} of {reference}") or "")
+            return Signer.from_priv_key_uri(reference, key, lambda secret: ask(Secret(f"{secret} of {reference}")) or "")
         path = Path(uri[1] if uri is not None else reference)
         pem = _read(path) if path.is_file() else b""
         private = _private_key_of_pem(reference, pem, ask)
@@ -142,7 +176,7 @@ def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
         return CryptoSigner(private, key)
     except (SslibError, ValueError, UnsupportedAlgorithm, ImportError) as error:
         if uri is not None and uri[0] != CryptoSigner.SCHEME:
-            raise KeyUnusableError(key=reference, problem=_token_problem(error)) from error
+            raise KeyUnusableError(key=reference, problem=f"it did not answer: {error}".removesuffix(".")) from error
         raise KeyUnusableError(key=reference, problem="it is not the key that the repository knows") from error
     except OSError:
         return None
@@ -164,12 +198,12 @@ def is_public(reference: str) -> bool:
     Raises:
         KeyUnusableError: it leads nowhere.
     """
-    return _uri(reference) is None and b"PRIVATE KEY" not in _read(Path(reference))
+    return not is_uri(reference) and b"PRIVATE KEY" not in _read(Path(reference))
 
 
 def is_uri(reference: str) -> bool:
-    """Tell a URI that securesystemslib knows from a path."""
-    return _uri(reference) is not None
+    """Tell a URI that is known here from a path."""
+    return is_token_uri(reference) or _uri(reference) is not None
 
 
 def fingerprint(key: Key) -> str:
@@ -203,24 +237,21 @@ def _uri(reference: str) -> tuple[str, str] | None:
 def _public_key_of_uri(scheme: str, rest: str, reference: str, ask: Passphrases) -> SSlibKey:
     if scheme == CryptoSigner.SCHEME:
         return _public_key_of_pem(reference, _read(Path(rest)), ask)
-    if scheme != HSMSigner.SCHEME:
-        raise KeyUnusableError(key=reference, problem="only file2: and hsm: can be asked for their public key")
-    number = re.fullmatch(r"([0-9]{0,9})(?:\?.*)?", rest)
-    if number is None:
-        raise KeyUnusableError(key=reference, problem="it is not of the form hsm:NUMBER")
+    raise KeyUnusableError(
+        key=reference, problem=f"only {', '.join((CryptoSigner.SCHEME, *TOKEN_SCHEMES))} can be asked for it"
+    )
+
+
+def _pins(ask: Passphrases) -> Pins:
+    return lambda token, by_hand: ask(Secret(token, is_pin=True, by_hand=by_hand))
+
+
+def _tokens(reference: str) -> ModuleType:
     try:
-        _, key = HSMSigner.import_(
-            int(number[1]) if number[1] else None, secrets_handler=lambda secret: ask(f"{secret} of {reference}") or ""
-        )
-    except (SslibError, ValueError, OSError, ImportError) as error:
-        raise KeyUnusableError(key=reference, problem=_token_problem(error)) from error
-    return key
-
-
-def _token_problem(error: Exception) -> str:
-    if isinstance(error, UnsupportedLibraryError | ImportError):
-        return "tokens need a library that is not installed: pip install 'securesystemslib[PKCS11]'"
-    return f"the token did not answer: {error}".removesuffix(".")
+        from usbupdate.packager import tokens  # noqa: PLC0415 - what it imports is an extra, for people with tokens only
+    except ImportError as error:
+        raise TokenLibraryMissingError(key=reference) from error
+    return tokens
 
 
 def _public_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> SSlibKey:
@@ -239,7 +270,7 @@ def _private_key_of_pem(name: str, pem: bytes, ask: Passphrases) -> _Private | N
     """
     if b"PRIVATE KEY" not in pem:
         return None
-    passphrase = ask(name) if b"ENCRYPTED" in pem else None
+    passphrase = ask(Secret(name)) if b"ENCRYPTED" in pem else None
     try:
         private = load_pem_private_key(pem, passphrase.encode() if passphrase is not None else None)
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:

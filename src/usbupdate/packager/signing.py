@@ -214,10 +214,18 @@ class Desk:
                 self.signatures.standing.add(key.keyid)
             elif (signer := self.ring.signer(key)) is not None:
                 try:
-                    waiting.sign(signer, append=True)
-                    self.signatures.added.append((Role(waiting.signed.type), key.keyid))
+                    signature = waiting.sign(signer, append=True)
                 except UnsignedMetadataError as error:
-                    self.ring.give_up(key, f"it did not sign: {error.__cause__ or error}".removesuffix("."))
+                    # What a token says has a class and no text.
+                    answer = str(error.__cause__ or error) or type(error.__cause__).__name__
+                    self.ring.give_up(key, f"it did not sign: {answer}".removesuffix("."))
+                    continue
+                # A token that was changed behind our back signs all the same, with another key.
+                if _valid(key, payload, signature):
+                    self.signatures.added.append((Role(waiting.signed.type), key.keyid))
+                else:
+                    del waiting.signatures[key.keyid]
+                    self.ring.give_up(key, "what it signed does not verify under the key that the repository knows")
         if waiting.signatures != before:
             self.folder.stage(waiting)
 

@@ -57,11 +57,10 @@ def missing(folder: MetadataFolder) -> tuple[Missing, ...]:
         found.append(Missing(Role.ROOT, needed, tuple(sorted(result.unsigned))))
     if (targets := folder.staged_targets() or folder.targets()) is not None:
         found.append(_missing(authority, targets))
-    complete = folder.staged_targets() is None and folder.targets() is not None
-    snapshot = folder.staged_snapshot() or folder.snapshot()
-    current = folder.targets()
-    if complete and current is not None:
-        listed = snapshot is not None and is_listing(snapshot.signed, current.signed)
+    # A list that everybody has signed counts as published: only a command that publishes it has still to run.
+    if published is not None and targets is not None and is_whole(authority, targets):
+        snapshot = folder.staged_snapshot() or folder.snapshot()
+        listed = snapshot is not None and is_listing(snapshot.signed, targets.signed)
         found.append(_missing(authority, snapshot if listed else None, Role.SNAPSHOT))
         timestamp = folder.staged_timestamp() or folder.timestamp()
         named = listed and timestamp is not None and snapshot is not None and is_naming(timestamp.signed, snapshot.signed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.timefloor import format_time
 from usbupdate.packager import keys, thresholds
@@ -15,28 +15,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from securesystemslib.signer import Key
     from tuf.api.metadata import Root
 
+    from usbupdate.packager.keyring import KeyRing
     from usbupdate.packager.keys import Passphrases
     from usbupdate.packager.office import Office
     from usbupdate.packager.thresholds import Missing
 
 
+_BELOW_ROOT: Final = (Role.TARGETS, Role.SNAPSHOT, Role.TIMESTAMP)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """One key of a role: its id, where it is to be found, and whether that is within reach now."""
+    """One key of a role: its id, where it is to be found, whether that is within reach now, and what keeps it from signing."""
 
     id: str
     reference: str
     within_reach: bool
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
     """One role as it is published; version 0 and no expiry if it is not yet.
 
-    `losable` is how many of its keys can be lost before nobody can sign for it any more. `signed` is how many have signed what
-    `waits`, or else what is published.
+    `losable` is how many of its keys can be lost before nobody can sign for it any more, `stealable` how many can be stolen
+    before the thief can. `signed` is how many have signed what `waits`, or else what is published.
     """
 
     role: Role
@@ -46,17 +52,24 @@ class RoleState:
     threshold: int
     keys: tuple[KeyState, ...]
     losable: int
+    stealable: int
     signed: int
     waits: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """The whole state of a repository; `advice` are sentences for a person."""
+    """The whole state of a repository; `advice` are sentences for a person, the most urgent first.
+
+    `first_to_end` is the role that ends the life of every stick that is written now, and `next_renewal` the one that has to be
+    renewed next and the day; neither is there before everything is published.
+    """
 
     roles: tuple[RoleState, ...]
     missing: tuple[Missing, ...]
     advice: tuple[str, ...]
+    first_to_end: RoleState | None
+    next_renewal: tuple[Role, str] | None
 
 
 def refresh(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) -> tuple[Missing, ...]:
@@ -87,6 +100,22 @@ def refresh(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase
     return tuple(missing)
 
 
+def renew_targets(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) -> tuple[Missing, ...]:
+    """Propose the present list of bundles with a new end and sign it with each key within reach; one that waits is only signed.
+
+    Raises:
+        OfficeKeyError: a passphrase fits no key; nothing was signed.
+        OfficeError: the repository or this computer's clock does not allow it.
+    """
+    desk = office.desk(now, ask)
+    desk.open_keys()
+    published = office.metadata.targets()
+    if published is not None and office.metadata.staged_targets() is None:
+        published.signed.version += 1
+        desk.stage_targets(published.signed)
+    return desk.advance()
+
+
 def could_not_renew(missing: Iterable[Missing]) -> tuple[Missing, ...]:
     """Return what a refresh was for and did not reach."""
     return tuple(each for each in missing if each.role in thresholds.ONLINE)
@@ -110,9 +139,7 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
     for role in Role:
         published = _published(office, role)
         signed, waits = thresholds.signers(office.metadata, role)
-        own = tuple(
-            KeyState(each, office.reference(each), ring.signer(root.keys[each]) is not None) for each in root.roles[role].keyids
-        )
+        own = tuple(_key_state(office, ring, root.keys[each]) for each in root.roles[role].keyids)
         states.append(
             RoleState(
                 role=role,
@@ -122,11 +149,28 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
                 threshold=root.roles[role].threshold,
                 keys=own,
                 losable=len(own) - root.roles[role].threshold,
+                stealable=root.roles[role].threshold - 1,
                 signed=signed,
                 waits=waits,
             )
         )
-    return Checkup(tuple(states), thresholds.missing(office.metadata), tuple(_advice(office, root, states)))
+    missing = thresholds.missing(office.metadata)
+    ending = [(end, state) for state in states for end in [_published(office, state.role)] if end is not None]
+    whole = len(ending) == len(Role)
+    due = min((end[1] - timedelta(days=_warn_days(office, state.role)), state.role) for end, state in ending) if whole else None
+    return Checkup(
+        roles=tuple(states),
+        missing=missing,
+        advice=tuple(_advice(office, root, states, missing)),
+        first_to_end=min(ending, key=lambda each: each[0][1])[1] if whole else None,
+        next_renewal=(due[1], format_time(due[0])) if due is not None else None,
+    )
+
+
+def _key_state(office: Office, ring: KeyRing, key: Key) -> KeyState:
+    reach = ring.signer(key) is not None
+    problem = next((each.problem for each in ring.unopened({key.keyid})), "")
+    return KeyState(key.keyid, office.reference(key.keyid), reach, problem)
 
 
 def _published(office: Office, role: Role) -> tuple[int, datetime] | None:
@@ -140,14 +184,39 @@ def _published(office: Office, role: Role) -> tuple[int, datetime] | None:
     return (found.signed.version, found.signed.expires) if found is not None else None
 
 
-def _advice(office: Office, root: Root, states: list[RoleState]) -> Iterator[str]:
-    warn_days = {role: days // 4 for role, days in office.settings.lifetimes.items()}
+def renewal_of(role: Role) -> str:
+    """Return the command that renews a role before it ends."""
+    return {
+        Role.ROOT: "'usbupdate repo rotate', signed with root keys",
+        Role.TARGETS: "'usbupdate repo refresh --targets', signed with targets keys",
+        Role.SNAPSHOT: "'usbupdate repo refresh'",
+        Role.TIMESTAMP: "'usbupdate repo refresh'",
+    }[role]
+
+
+def _warn_days(office: Office, role: Role) -> int:
+    return office.settings.lifetimes[role] // 4
+
+
+def _advice(office: Office, root: Root, states: list[RoleState], missing: tuple[Missing, ...]) -> Iterator[str]:
+    by_role = {state.role: state for state in states}
     for state in states:
-        if state.days_left is not None and state.days_left < warn_days[state.role]:
-            renewal = "'usbupdate repo refresh'" if state.role in {Role.SNAPSHOT, Role.TIMESTAMP} else "people with its keys"
-            yield f"{state.role} ends in {state.days_left} day(s): it has to be renewed by {renewal}."
+        if state.days_left is not None and state.days_left < _warn_days(office, state.role):
+            when = f"ends in {state.days_left} day(s)" if state.days_left >= 0 else "HAS ENDED, and devices take no new stick"
+            yield f"{state.role} {when}: renew it with {renewal_of(state.role)}."
+    signable = [each.role for each in missing if _reachable(by_role[each.role], each) >= each.needed]
+    if signable:
+        yield f"Keys for what waits ({', '.join(signable)}) are within reach: run 'usbupdate repo sign'."
+    for state in states:
         if state.losable == 0 and state.role is Role.ROOT:
             yield "If one root key is lost, no device can be told of new keys: add root keys with 'usbupdate repo rotate'."
     for role in (Role.ROOT, Role.TARGETS):
         if any(office.reference(each).startswith(f"{KEYS}/") for each in root.roles[role].keyids):
             yield f"The {role} key lies inside the repository: move it to a place that is not connected, or to a token."
+    for keyid in sorted(set(root.roles[Role.ROOT].keyids) & {each for role in _BELOW_ROOT for each in root.roles[role].keyids}):
+        others = ", ".join(role for role in _BELOW_ROOT if keyid in root.roles[role].keyids)
+        yield f"Key {keyid[:8]} ({office.reference(keyid)}) signs for root and for {others}: a root key should do nothing else."
+
+
+def _reachable(state: RoleState, missing: Missing) -> int:
+    return sum(key.within_reach for key in state.keys if key.id in missing.keys)
