@@ -29,9 +29,9 @@ from usbupdate.core.identity import read_fingerprint
 from usbupdate.core.strictjson import Json
 from usbupdate.core.words import Digest
 from usbupdate.errors import NotSignedError, UnusableValueError
-from usbupdate.packager import downgrade, office as offices, sessions, upkeep
+from usbupdate.packager import downgrade, excerpt, office as offices, sessions, upkeep
 from usbupdate.packager.downgrade import Wish
-from usbupdate.packager.lock import opened_for_change
+from usbupdate.packager.lock import opened_for_change, opened_for_signing
 from usbupdate.packager.office import Office
 from usbupdate.packager.thresholds import Missing
 
@@ -52,6 +52,7 @@ _Floor = Annotated[
         metavar="S", help="The highest sequence from which it may go back; else the highest published for its hardware."
     ),
 ]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", readable=False, help="The folder that travels.")]
 _TARGETS_HELP = "Propose the list of bundles again, with a new end; people with targets keys have to sign it."
 _LIFETIME_HELP = "How long metadata of a role is good for. Repeatable."
 
@@ -83,7 +84,7 @@ def sign(
 ) -> None:
     """Show what waits for signatures, add yours, and say who is missing."""
     # What is signed must be what was shown: nobody else may change it in between.
-    with opened_for_change(repo) as office:
+    with opened_for_signing(repo) as office:
         changes = sessions.changes(office)
         for change in changes:
             typer.echo(f"{change.role}: {change.text}", err=True)
@@ -97,6 +98,28 @@ def sign(
     added: Json = [{"role": str(role), "id": keyid} for role, keyid in visit.added]
     lines = lines if changes else ["Nothing waits for signatures."]
     _tell(office, visit.missing, lines, {"added": added}, as_json=as_json)
+
+
+@app.command("export")
+def export_(repo: Repo, folder: Folder, as_json: AsJson = False) -> None:
+    """Put what waits for signatures into a folder that travels to people who sign elsewhere; no keys and no payload."""
+    roles = excerpt.export(Office.open(repo), folder)
+    lines = [
+        f"{folder} holds what waits for signatures: {', '.join(roles)}. Carry it to the people who sign.",
+        f"There: 'usbupdate repo sign {folder.name} --key KEY'. Here, later: 'usbupdate repo import {repo} {folder}'.",
+    ]
+    show.result({"repo": str(repo), "folder": str(folder), "roles": [str(each) for each in roles]}, lines, as_json=as_json)
+
+
+@app.command("import")
+def import_(repo: Repo, folder: Folder, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+    """Take the signatures from a folder that travelled, and publish what is whole now; nothing else is taken from it."""
+    with opened_for_change(repo) as office:
+        taken = excerpt.take(office, folder, now(), passphrases(passphrase_file))
+    lines = [f"{role} was signed with {office.reference_or_id(keyid)}." for role, keyid in taken.signatures]
+    lines = lines or ["No new signature of what waits here is in it."]
+    added: Json = [{"role": str(role), "id": keyid} for role, keyid in taken.signatures]
+    _tell(office, taken.missing, lines, {"added": added}, as_json=as_json)
 
 
 @app.command()

@@ -67,7 +67,9 @@ def missing_table(office: Office, missing: Sequence[Missing]) -> Json:
 
 def missing_lines(office: Office, missing: Sequence[Missing]) -> Iterator[str]:
     """Yield who is missing, or that nobody is."""
-    if not missing:
+    if not missing and office.is_excerpt:
+        yield "Signed by everybody who has to sign: carry the folder back, and run 'usbupdate repo import' in the repository."
+    elif not missing:
         yield "Signed by everybody who has to sign: sticks can be written."
     for each in missing:
         people = ", ".join(f"{keyid[:8]} ({office.reference(keyid)})" for keyid in each.keys)

@@ -80,6 +80,7 @@ from usbupdate.errors.notready import (
 )
 from usbupdate.errors.office import (
     AuthorisationNumberError as AuthorisationNumberError,
+    ExcerptError as ExcerptError,
     ExpiresSoonError as ExpiresSoonError,
     ImageExistsError as ImageExistsError,
     KeyExistsError as KeyExistsError,
@@ -91,6 +92,7 @@ from usbupdate.errors.office import (
     NoOfficeError as NoOfficeError,
     NoSuchAuthorisationError as NoSuchAuthorisationError,
     NoSuchBundleError as NoSuchBundleError,
+    NothingToExportError as NothingToExportError,
     NothingToLiftError as NothingToLiftError,
     NotSignedError as NotSignedError,
     NumpyMissingError as NumpyMissingError,
@@ -101,6 +103,7 @@ from usbupdate.errors.office import (
     OfficeFileError as OfficeFileError,
     OfficeKeyError as OfficeKeyError,
     OfficeWriteError as OfficeWriteError,
+    OtherProposalError as OtherProposalError,
     SameKeyTwiceError as SameKeyTwiceError,
     SequenceJumpError as SequenceJumpError,
     SequenceTakenError as SequenceTakenError,

@@ -107,6 +107,34 @@ class OfficeExistsError(OfficeError):
 
 
 @dataclass(eq=False)
+class ExcerptError(OfficeError):
+    """A folder that travels for signatures was taken for the repository."""
+
+    path: str
+    says = "{path} is no repository, but an excerpt of one that travels for signatures."
+    hint = "Sign it with 'usbupdate repo sign', take it back with 'usbupdate repo import'; all else is done in the repository."
+
+
+@dataclass(eq=False)
+class NothingToExportError(OfficeError):
+    """An excerpt was asked for, and nothing waits that somebody elsewhere could sign."""
+
+    repo: str
+    says = "No root and no list of bundles waits for signatures in {repo}."
+    hint = "Propose something first, as with 'usbupdate repo rotate'; snapshot and timestamp are signed in the repository."
+
+
+@dataclass(eq=False)
+class OtherProposalError(OfficeError):
+    """What was signed elsewhere is not what waits here."""
+
+    folder: str
+    role: str
+    says = "What {folder} says of {role} is not what waits here: one of the two was changed since."
+    hint = "Find out who changed it. Then make a new excerpt with 'usbupdate repo export' and have that signed."
+
+
+@dataclass(eq=False)
 class OfficeFileError(OfficeError):
     """A file of the repository is missing or damaged."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
-from usbupdate.errors import OfficeBusyError, OfficeWriteError
+from usbupdate.errors import ExcerptError, OfficeBusyError, OfficeWriteError
 from usbupdate.packager.office import Office
 
 if TYPE_CHECKING:
@@ -25,6 +25,22 @@ _HOLDER_MAX: Final = 300
 @contextmanager
 def opened_for_change(path: Path) -> Iterator[Office]:
     """Give the repository at `path` to one command that changes it; other such commands are turned away meanwhile.
+
+    Raises:
+        NoOfficeError: there is none.
+        ExcerptError: it is an excerpt, which can only be signed.
+        OfficeBusyError: another command has it.
+        OfficeWriteError: a file of it could not be written.
+    """
+    if Office.open(path).is_excerpt:
+        raise ExcerptError(path=str(path))
+    with opened_for_signing(path) as office:
+        yield office
+
+
+@contextmanager
+def opened_for_signing(path: Path) -> Iterator[Office]:
+    """Give the repository or excerpt at `path` to one command that adds signatures; others are turned away meanwhile.
 
     Raises:
         NoOfficeError: there is none.

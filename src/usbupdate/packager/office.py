@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from usbupdate.packager.thresholds import Missing
 
 KEYS = "keys"
+EXCERPT = "EXCERPT.txt"
+"""The file that tells an excerpt, which travels to people who sign elsewhere, from a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class Office:
             OfficeFileError: a file of it cannot be used.
         """
         return cls(path, settings.load(path), MetadataFolder(path / "metadata", path / "staged"))
+
+    @property
+    def is_excerpt(self) -> bool:
+        """Whether this is no repository, but what travels from one to people who sign elsewhere."""
+        return (self.path / EXCERPT).exists()
 
     @property
     def payload(self) -> Path:

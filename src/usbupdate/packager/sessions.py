@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from usbupdate.errors import KeySignedNothingError, OfficeFileError
 from usbupdate.packager import bundle, downgrade, keys, thresholds
 from usbupdate.packager.metadata import Role
+from usbupdate.packager.signing import EVERY_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +41,10 @@ class Visit:
 def changes(office: Office) -> tuple[Change, ...]:
     """Return what waits for signatures, as a person must see it before signing."""
     waiting, published = office.metadata.staged_root(), office.metadata.root()
-    root = changes_of_root(office, published.signed if published is not None else None, waiting.signed) if waiting else ()
+    before = published.signed if published is not None else None
+    root = (
+        (*changes_of_root(office, before, waiting.signed), *_keys_that_stay(office, before, waiting.signed)) if waiting else ()
+    )
     return (*root, *_changes_of_targets(office), *_changes_of_online_roles(office))
 
 
@@ -61,12 +65,15 @@ def sign(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase, e
     desk = office.desk(now, ask, extra)
     roots = (office.metadata.root(), office.metadata.staged_root())
     desk.ring.require_known({keyid for root in roots if root is not None for keyid in root.signed.keys})
-    if changes(office) or thresholds.missing(office.metadata):
+    # Of an excerpt nothing can be made but what was put into it.
+    waits = frozenset(each.role for each in changes(office))
+    only = waits if office.is_excerpt else EVERY_ROLE
+    if waits or thresholds.missing(office.metadata):
         desk.open_keys()
     else:
         desk.ring.reach(())
     waiting = dict.fromkeys(str(each.role) for each in changes(office))
-    missing = desk.advance()
+    missing = tuple(each for each in desk.advance(only=only) if each.role in only)
     done = {keyid for _, keyid in desk.signatures.added} | desk.signatures.standing
     for keyid, reference in desk.ring.given.items():
         if waiting and keyid not in done:
@@ -88,6 +95,13 @@ def changes_of_root(office: Office, before: Root | None, after: Root) -> Iterato
         for sign_, ids in (("+", new - old), ("-", old - new)):
             for keyid in sorted(ids):
                 yield Change(Role.ROOT, f"  {sign_} {role} key {keyid} ({office.reference(keyid)})")
+
+
+def _keys_that_stay(office: Office, before: Root | None, after: Root) -> Iterator[Change]:
+    """Yield the keys that do not change: whoever forged the root before would have theirs among them."""
+    for role in Role:
+        for keyid in sorted(_keys_of(before, role) & _keys_of(after, role)):
+            yield Change(Role.ROOT, f"  = {role} key {keyid} ({office.reference(keyid)})")
 
 
 def _changes_of_targets(office: Office) -> Iterator[Change]:

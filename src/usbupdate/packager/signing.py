@@ -93,8 +93,10 @@ class Desk:
         authority = authority_of(self.folder)
         if Role.TARGETS in only:
             self._advance_targets(authority)
-        self._advance_snapshot(authority, anew=self._can_renew(authority, Role.SNAPSHOT, renew))
-        self._advance_timestamp(authority, anew=self._can_renew(authority, Role.TIMESTAMP, renew))
+        if Role.SNAPSHOT in only:
+            self._advance_snapshot(authority, anew=self._can_renew(authority, Role.SNAPSHOT, renew))
+        if Role.TIMESTAMP in only:
+            self._advance_timestamp(authority, anew=self._can_renew(authority, Role.TIMESTAMP, renew))
         return tuple(replace(each, unopened=self.ring.unopened(each.keys)) for each in missing(self.folder))
 
     def stage_root(self, root: Root) -> None:

@@ -154,7 +154,9 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
                 waits=waits,
             )
         )
-    missing = thresholds.missing(office.metadata)
+    # With an excerpt nobody can do more than sign what was put into it.
+    waiting = {state.role for state in states if state.waits}
+    missing = tuple(each for each in thresholds.missing(office.metadata) if not office.is_excerpt or each.role in waiting)
     ending = [(end, state) for state in states for end in [_published(office, state.role)] if end is not None]
     whole = len(ending) == len(Role)
     due = min((end[1] - timedelta(days=_warn_days(office, state.role)), state.role) for end, state in ending) if whole else None
