@@ -199,7 +199,8 @@ def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
 def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
     """Yield the state of a repository."""
     for each in checkup.roles:
-        end = f"version {each.version}, until {each.expires} ({each.days_left} days)" if each.expires else "not published"
+        left = f"{each.days_left} days" if each.days_left is None or each.days_left >= 0 else "ended"
+        end = f"version {each.version}, until {each.expires} ({left})" if each.expires else "not published"
         signed = f"{each.signed} {'has' if each.signed == 1 else 'have'} signed{' the change that waits' if each.waits else ''}"
         bears = f"{each.losable} may be lost, {each.stealable} stolen"
         yield f"{each.role}: {end}; needs {each.threshold} of {len(each.keys)} keys, {signed}; {bears}"
