@@ -123,7 +123,7 @@ class KeyRing:
             if isinstance(error, KeyLockedError | TokenPinError):
                 self._wrong |= {answer: error for answer in answers if answer not in self._wrong}
             brief = error.problem if isinstance(error, KeyLockedError | KeyUnusableError | TokenPinError) else str(error)
-            problem = brief.removesuffix(".")
+            problem = brief.removeprefix(f"The key {reference} ").removesuffix(".")
             self._unopened[key.keyid] = Unopened(key.keyid, reference, problem)
             return None
         if signer is None and key.keyid in self._given:
