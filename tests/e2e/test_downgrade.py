@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e.test_office_cli import Said, usbupdate
+from tests.commands import Said, usbupdate
 from usbupdate.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -116,6 +116,11 @@ def test_people_with_targets_keys_sign_elsewhere_too() -> None:
     assert "targets was signed with alice.pem.pub" in said
     assert "sticks can be written" in said
 
+    device = ("--device", "gw-1", "--fingerprint", "ab" * 32, "--bundle", "gw-1", "--ticket", "CHG-1", "--floor", "2")
+    usbupdate("repo", "allow-downgrade", "daily/repo", *device)
+    usbupdate("repo", "export", "daily/repo", "safe/allowed")
+    assert "gw-1 may go back to gw" in usbupdate("repo", "sign", "safe/allowed", "--yes", "--key", "daily/alice.pem").err
+
 
 @attack(
     By.NETWORK,

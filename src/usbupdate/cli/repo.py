@@ -52,7 +52,7 @@ _Floor = Annotated[
         metavar="S", help="The highest sequence from which it may go back; else the highest published for its hardware."
     ),
 ]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", readable=False, help="The folder that travels.")]
+_Folder = Annotated[Path, typer.Argument(metavar="FOLDER", readable=False, help="The folder that travels.")]
 _TARGETS_HELP = "Propose the list of bundles again, with a new end; people with targets keys have to sign it."
 _LIFETIME_HELP = "How long metadata of a role is good for. Repeatable."
 
@@ -101,7 +101,7 @@ def sign(
 
 
 @app.command("export")
-def export_(repo: Repo, folder: Folder, as_json: AsJson = False) -> None:
+def export_(repo: Repo, folder: _Folder, as_json: AsJson = False) -> None:
     """Put what waits for signatures into a folder that travels to people who sign elsewhere; no keys and no payload."""
     roles = excerpt.export(Office.open(repo), folder)
     lines = [
@@ -112,7 +112,7 @@ def export_(repo: Repo, folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command("import")
-def import_(repo: Repo, folder: Folder, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
+def import_(repo: Repo, folder: _Folder, passphrase_file: PassphraseFile = None, as_json: AsJson = False) -> None:
     """Take the signatures from a folder that travelled, and publish what is whole now; nothing else is taken from it."""
     with opened_for_change(repo) as office:
         taken = excerpt.take(office, folder, now(), passphrases(passphrase_file))
