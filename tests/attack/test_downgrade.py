@@ -83,7 +83,7 @@ def test_a_device_goes_back_by_a_genuine_authorisation_and_forward_again(field: 
     require_takes(rig, field.good, OFFERED)
     record = rig.record()
     assert (record.floor, record.downgrade_number, record.format) == (OFFERED, 1, 2)
-    check = rig.last().checks[0]
+    check = rig.last().checks[1]
     assert (check.name, check.reason, check.detail) == ("allow-gw-1-1.json", authorisations.REASON, "CHG-1")
     assert rig.insert(field.good).rest is Rest.IDLE
     rig.remove()

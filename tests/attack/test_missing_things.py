@@ -238,5 +238,5 @@ def test_key_lost_while_an_update_is_due_keeps_the_receipt_of_its_outcome(field:
     kept.rename(key)
     rig.boot()
     assert rig.events() == ["provisioned", "check-failed"]
-    assert [check.name for check in rig.last().checks] == ["device-check: key"]
+    assert [check.name for check in rig.last().checks] == ["metadata", "device-check: key"]
     assert rig.update(field.cure).rest is Rest.IDLE

@@ -17,6 +17,7 @@ from tests.matrix import By, On, attack
 from usbupdate.core import trust
 from usbupdate.core.layout import metadata_path, target_path
 from usbupdate.core.receipt import ClockQuality
+from usbupdate.core.timefloor import BELIEVABLE
 from usbupdate.core.trust import ClockReading, Trusted
 from usbupdate.errors import (
     AliasedTargetError,
@@ -271,6 +272,32 @@ def test_frozen_office_ends_with_each_role_in_turn(role: str, office: Office, de
     if role == "root":
         device.root = office.first_root
     device.rejects(office, MetadataExpiredError, f"The {role} metadata ended 2026-01-11T00:00:00Z")
+
+
+@attack(By.OLD_STICK, On.TRUST, "metadata in the very second in which they end", "the end itself is too late")
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+@pytest.mark.parametrize("past", [-1, 0])
+def test_metadata_are_good_until_the_second_before_their_end(role: str, past: int, office: Office, device: Device) -> None:
+    end = START + days(10)
+    signed = {"root": office.root, "timestamp": office.timestamp, "snapshot": office.snapshot, "targets": office.targets}[role]
+    signed.expires = end
+    office.sign(signed, office.signers[role])
+    _vouch_again(office, role)
+    device.root = office.first_root
+    device.clock = ClockReading(end + timedelta(seconds=past), trusted=True)
+    if past:
+        assert device.insert(office).expires == "2026-01-11T00:00:00Z"
+    else:
+        device.rejects(office, MetadataExpiredError, f"The {role} metadata ended 2026-01-11T00:00:00Z; for this device")
+
+
+def test_an_end_in_the_very_second_of_the_floor_is_too_late(office: Office, device: Device) -> None:
+    device.clock = NO_CLOCK
+    office.now = START + days(730)
+    office.publish("timestamp")
+    device.rejects(office, MetadataExpiredError, "snapshot")
+    office.publish("snapshot", "timestamp")
+    device.rejects(office, MetadataExpiredError, "targets metadata ended (.*); for this device it is \\1")
 
 
 @attack(
@@ -669,6 +696,27 @@ def test_untrusted_clock_is_not_used_even_when_it_is_right(office: Office, devic
     assert device.insert(office).clock is ClockQuality.FLOOR
 
 
+@pytest.mark.parametrize(
+    ("past", "quality"), [(timedelta(0), ClockQuality.SYSTEM), (timedelta(seconds=1), ClockQuality.FLOOR)], ids=["at", "past"]
+)
+def test_a_clock_is_believed_for_ten_years_after_the_floor_and_not_a_second_more(
+    past: timedelta, quality: ClockQuality, office: Office, device: Device
+) -> None:
+    device.insert(office)
+    device.clock = ClockReading(START + BELIEVABLE + past, trusted=True)
+    if quality is ClockQuality.SYSTEM:
+        device.rejects(office, MetadataExpiredError)
+    else:
+        assert device.insert(office).clock is quality
+
+
+def test_a_configured_root_of_an_office_that_signs_no_times_stops(office: Office, device: Device) -> None:
+    del office.root.unrecognized_fields[TIME]
+    office.sign(office.root, office.signers["root"])
+    device.root = office.newest_root
+    device.rejects(office, ConfiguredRootError, TIME)
+
+
 @pytest.mark.parametrize("role", ["root", "timestamp"])
 @pytest.mark.parametrize("value", [None, "", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00+00:00", 1, [], {}])
 def test_missing_or_odd_signed_time_is_rejected(role: str, value: object, office: Office, device: Device) -> None:
@@ -808,6 +856,21 @@ def test_signature_that_is_no_hexadecimal_is_rejected(office: Office, device: De
     device.rejects(office, RejectedError, "timestamp")
 
 
+@attack(By.STICK, On.TRUST, "signatures of no bytes, too few or too many", "a signature has one length")
+@pytest.mark.parametrize("scheme", ["ed25519", "ecdsa"])
+@pytest.mark.parametrize("size", [0, 1, 32, 63, 65, 128, -1])
+def test_signature_of_another_length_is_none(scheme: str, size: int, office: Office, device: Device) -> None:
+    if scheme == "ecdsa":
+        office.signers["timestamp"] = [CryptoSigner.generate_ecdsa()]
+        office.publish_root()
+        office.publish()
+    table = json.loads(office.files[TIMESTAMP])
+    genuine = bytes.fromhex(table["signatures"][0]["sig"])
+    table["signatures"][0]["sig"] = (genuine + bytes(128))[: size if size >= 0 else len(genuine) - 1].hex()
+    office.files[TIMESTAMP] = json.dumps(table).encode()
+    device.rejects(office, MetadataSignatureError, "timestamp")
+
+
 # --- Targets ---------------------------------------------------------------------------------------------------------
 
 
@@ -839,6 +902,20 @@ def test_changed_manifest_is_rejected(office: Office, device: Device) -> None:
         path.write_bytes(other)
         with pytest.raises(error):
             trust.read_manifest(trusted, "gateway-1.json", stick)
+
+
+@attack(By.SIGNER, On.SLOT, "a release that is listed without a digest", "no digest, no release")
+@pytest.mark.parametrize(
+    "hashes", [{}, {"sha512": "ab" * 64}, {"sha256": ""}, {"sha256": "ab" * 31}, {"sha256": "AB" * 32}, {"sha256": None}]
+)
+def test_target_without_a_whole_digest_is_rejected(hashes: dict[str, object], office: Office, device: Device) -> None:
+    table = office.targets.to_dict()
+    table["targets"]["gateway-1.json"]["hashes"] = hashes
+    office.targets.version += 1
+    table["version"] = office.targets.version
+    _sign_raw(office, table, office.targets.version)
+    office.publish("snapshot", "timestamp")
+    device.rejects(office, RejectedError, "targets")
 
 
 @attack(By.STICK, On.SERVICE, "a manifest without end", "its size is signed")
@@ -950,7 +1027,7 @@ def _vouch_again(office: Office, role: str) -> None:
         office.sign_again("timestamp")
 
 
-def _sign_raw(office: Office, table: dict[str, object]) -> None:
+def _sign_raw(office: Office, table: dict[str, object], version: int | None = None) -> None:
     """Sign what the library would refuse to write."""
     role = str(table["_type"])
 
@@ -962,5 +1039,5 @@ def _sign_raw(office: Office, table: dict[str, object]) -> None:
     document = Metadata(raw)
     for signer in office.signers[role]:
         document.sign(signer, append=True)
-    version = None if role == "timestamp" else office.root.version
+    version = None if role == "timestamp" else version or office.root.version
     office.files[metadata_path(role, version)] = json.dumps(document.to_dict()).encode()

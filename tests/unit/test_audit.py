@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.receipts import device, write_log
+from tests.receipts import device, draft, write_log
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices, Trust
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.verdict import Standing, Verdict, require_good, verify
+from usbupdate.audit.wording import timelines, timelines_table
 from usbupdate.cli.audit import app
 from usbupdate.core.identity import encode
+from usbupdate.core.judgement import Judgement, check_of
+from usbupdate.core.receipt import NO_PREVIOUS, ClockQuality, Receipt
+from usbupdate.core.words import DeviceId
 from usbupdate.errors import (
     DeviceNotThereError,
     EnrolledKeyDiffersError,
@@ -274,6 +279,29 @@ def test_show_tells_what_each_device_did(tmp_path: Path, stick: Path) -> None:
     assert text.count("1.0 -> 1.1") == 6
     events = json.loads(run(tmp_path, "show", stick, "--json")[0])["devices"][0]["events"]
     assert [event["receipt"] for event in events] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("system", "clock", "why"),
+    [
+        ("2026-03-01T10:00:00Z", ClockQuality.SYSTEM, "the device's clock, not before the floor 2026-01-01T00:00:00Z"),
+        ("1970-01-01T00:00:09Z", ClockQuality.FLOOR, "clock said 1970-01-01T00:00:09Z, which lies before the floor"),
+        ("2099-01-01T00:00:00Z", ClockQuality.FLOOR, "said 2099-01-01T00:00:00Z, more than ten years after the floor"),
+        ("2026-03-01T10:00:00Z", ClockQuality.FLOOR, "which its configuration does not trust"),
+    ],
+)
+def test_show_tells_by_what_time_metadata_were_judged_and_why(system: str, clock: ClockQuality, why: str) -> None:
+    now = system if clock is ClockQuality.SYSTEM else "2026-01-01T00:00:00Z"
+    for expires, end in (("2027-01-01T00:00:00Z", "good until 2027-01-01T00:00:00Z"), ("", "not accepted")):
+        check = check_of(Judgement(now, clock, system, "2026-01-01T00:00:00Z", expires))
+        receipt = Receipt(DeviceId("gw-0001"), 1, NO_PREVIOUS, replace(draft(1), checks=(check, *draft(1).checks)))
+        verdict = Verdict(DeviceId("gw-0001"), Standing.OK, None, None, (receipt,), 0, (), ())
+        line = list(timelines([verdict]))[-1].strip()
+        assert line.startswith(f"metadata judged as of {now} (")
+        assert why in line
+        assert line.endswith(f"): {end}")
+        (event,) = json.loads(json.dumps(timelines_table([verdict])))["devices"][0]["events"]
+        assert event["judged"]["system_clock"] == system
 
 
 def test_a_device_may_be_enrolled_from_its_own_identity_file(tmp_path: Path) -> None:

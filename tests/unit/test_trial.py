@@ -48,7 +48,7 @@ def test_what_only_should_be_there_fails_no_trial() -> None:
 def test_the_largest_trial_fits_a_receipt() -> None:
     built_in = checks_of([missing(f"thing {number}", "\N{SNOWMAN}" * 3000) for number in range(100)])
     assert len(built_in) == BUILT_IN_MAX - 1
-    assert "And 86 more." in built_in[-1].detail
+    assert "And 88 more." in built_in[-1].detail
     configured = [Check(f"{'x' * 62}{number:02d}", CheckResult.FAILED, "exit-1") for number in range(CHECKS_MAX)]
     configured[0] = replace(configured[0], detail="\N{SNOWMAN}" * (DETAILS_MAX // 2))
     configured[1] = replace(configured[1], detail="\N{SNOWMAN}" * (DETAILS_MAX // 2))
@@ -131,7 +131,8 @@ def test_all_checks_share_one_deadline_from_the_start_of_the_boot(field: Field) 
 def test_a_release_that_could_be_updated_again_is_kept_and_its_receipt_says_so(field: Field) -> None:
     field.rig.update(field.good)
     assert [(check.name, check.result) for check in field.rig.receipts()[-1].draft.checks] == [
-        ("device-check", CheckResult.PASSED)
+        ("metadata", CheckResult.PASSED),
+        ("device-check", CheckResult.PASSED),
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 from refdevice.machine import Stick
 from tests.vm import sticks
 from tests.vm.steps import answer, await_commit, events, receipts_on
+from usbupdate.core.judgement import judgement_in
 from usbupdate.core.receipt import ClockQuality
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ def test_a_clock_that_is_years_off_counts_only_as_far_as_it_may_be_believed(
     at_rest.machine.plug(Stick(stick))
     assert judged in answer(at_rest)
     at_rest.machine.pull()
-    assert receipts_on(stick)[-1].moment.clock is quality
+    receipt = receipts_on(stick)[-1]
+    assert receipt.moment.clock is quality
+    judgement = judgement_in(receipt.checks)
+    assert judgement is not None
+    assert (judgement.clock, judgement.system[:4]) == (quality, clock[:4])
 
 
 def test_a_device_whose_battery_is_empty_is_updated_all_the_same(

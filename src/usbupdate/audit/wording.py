@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.verdict import Standing, Verdict
 from usbupdate.core.authorisation import used_in
+from usbupdate.core.judgement import judgement_in
 from usbupdate.core.plaintext import one_line
+from usbupdate.core.receipt import ClockQuality
+from usbupdate.core.timefloor import is_believable, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from usbupdate.audit.devices import Enrolment
+    from usbupdate.core.judgement import Judgement
     from usbupdate.core.receipt import Receipt, Release
     from usbupdate.core.strictjson import Json
     from usbupdate.core.words import DeviceId
@@ -78,6 +82,8 @@ def timelines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield from _lines(verdict)
         for receipt in verdict.receipts:
             yield f"  {_event(receipt)}"
+            if (judgement := judgement_in(receipt.draft.checks)) is not None:
+                yield f"         {_judgement(judgement)}"
 
 
 def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
@@ -98,6 +104,7 @@ def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
                         "bundle": receipt.draft.bundle.name if receipt.draft.bundle else None,
                         "count": receipt.draft.count,
                         "reason": receipt.draft.problem.reason if receipt.draft.problem else None,
+                        "judged": _judgement_table(judgement_in(receipt.draft.checks)),
                         "authorisation": _authorisation_table(receipt),
                     }
                     for receipt in verdict.receipts
@@ -150,6 +157,35 @@ def _event(receipt: Receipt) -> str:
     if draft.problem is not None:
         words.append(one_line(draft.problem.text, _TEXT_MAX))
     return "  ".join(words)
+
+
+def _judgement(time: Judgement) -> str:
+    """Say by what time a stick's metadata were judged, why by that one, and how long they are good, if they were accepted."""
+    if time.clock is ClockQuality.SYSTEM:
+        why = f"the device's clock, not before the floor {time.floor}"
+    else:
+        why = f"the time floor; the device's clock said {time.system}, {_why_not(time)}"
+    end = f"good until {time.expires}" if time.expires else "not accepted"
+    return f"metadata judged as of {time.now} ({why}): {end}"
+
+
+def _why_not(time: Judgement) -> str:
+    system, floor = parse_time(time.system), parse_time(time.floor)
+    if is_believable(floor, system):
+        return "which its configuration does not trust"
+    return "which lies before the floor" if system < floor else "more than ten years after the floor"
+
+
+def _judgement_table(time: Judgement | None) -> Json:
+    if time is None:
+        return None
+    return {
+        "as_of": time.now,
+        "clock": str(time.clock),
+        "system_clock": time.system,
+        "time_floor": time.floor,
+        "good_until": time.expires or None,
+    }
 
 
 def _authorisation_table(receipt: Receipt) -> Json:

@@ -187,8 +187,9 @@ def released(record: DeviceRecord, boot: Boot) -> DeviceRecord:
 def passed(record: DeviceRecord, checks: tuple[Check, ...]) -> DeviceRecord:
     """Return the record after every check of the trial passed; the one by which the device may go back is among them."""
     attempt = _attempt(record.state)
-    checks = (*attempt.draft.checks, *checks)
-    return replace(record, state=Committing(replace(attempt, draft=replace(attempt.draft, checks=checks))))
+    # What was checked before the installation stands before what the trial showed.
+    draft = replace(attempt.draft, checks=(*attempt.draft.checks, *checks))
+    return replace(record, state=Committing(replace(attempt, draft=draft)))
 
 
 def failed_checks(record: DeviceRecord, checks: tuple[Check, ...], problem: Problem, moment: Moment) -> DeviceRecord:

@@ -65,9 +65,14 @@ def format_time(moment: datetime) -> str:
 
 def trusted_now(floor: datetime, clock: ClockReading) -> tuple[datetime, ClockQuality]:
     """Return the time by which expiry is judged, and where it comes from."""
-    if clock.trusted and floor <= clock.utc <= _latest_believable(floor):
+    if clock.trusted and is_believable(floor, clock.utc):
         return clock.utc, ClockQuality.SYSTEM
     return floor, ClockQuality.FLOOR
+
+
+def is_believable(floor: datetime, utc: datetime) -> bool:
+    """Tell whether a system clock that says `utc` could be right, as far as the floor tells."""
+    return floor <= utc <= _latest_believable(floor)
 
 
 def _latest_believable(floor: datetime) -> datetime:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from usbupdate.core import authorisation as authorisations, manifest
+from usbupdate.core.judgement import Judgement, judge
 from usbupdate.core.layout import METADATA, target_name, target_path
 from usbupdate.core.manifest import Blob
 from usbupdate.core.payload import read_signed
@@ -40,6 +41,7 @@ from usbupdate.core.truststate import (
     read_own,
     settle,
     starting_root,
+    stored_floor,
 )
 from usbupdate.core.tuflibrary import ROTATIONS_MAX, first_expired, update_the_rest, walk_roots
 from usbupdate.core.words import DIGEST, Digest
@@ -53,7 +55,7 @@ from usbupdate.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.layout import MediumReader
@@ -70,6 +72,8 @@ __all__ = [
     "read_authorisation",
     "read_manifest",
     "refresh",
+    "stored_floor",
+    "tell_nobody",
 ]
 
 _ROOT_NAME: Final = re.compile(r"([1-9][0-9]{0,15})\.root\.json")
@@ -101,7 +105,17 @@ class Trusted:
     newer_than_medium: str = ""
 
 
-def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: ClockReading) -> Trusted:
+def tell_nobody(_judgement: Judgement) -> None:
+    """Keep the time by which metadata are judged from those who do not ask for it."""
+
+
+def refresh(
+    folder: TrustFolder,
+    bootstrap: bytes,
+    medium: MediumReader,
+    clock: ClockReading,
+    judged: Callable[[Judgement], None] = tell_nobody,
+) -> Trusted:
     """Return what the stick's metadata prove, judged by everything that the folder's metadata prove already.
 
     Args:
@@ -109,6 +123,8 @@ def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: 
         bootstrap: the configured root, as in its file.
         medium: the stick.
         clock: what the system says; whether it counts is decided here.
+        judged: is told by what time the metadata are judged, before they are, and again if they prove that it is later. After a
+            failure, what was told last is what the verdict rests on.
 
     Raises:
         NotReadyError: the folder or the configured root cannot be relied on; nothing has changed.
@@ -124,6 +140,7 @@ def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: 
         walk_roots(folder, start, stick)
     finally:
         before = settle(folder, start)
+        judged(judge(before.floor, clock))
     root = before.root
     _require_no_gap(root, start, medium)
     now, _ = trusted_now(before.floor, clock)
@@ -134,6 +151,7 @@ def refresh(folder: TrustFolder, bootstrap: bytes, medium: MediumReader, clock: 
         after = settle(folder, start)
     if not fetcher.is_stick_older:
         _require_whole(stick, after)
+    judged(judge(after.floor, clock))
     return _proven(after, fetcher, clock)
 
 

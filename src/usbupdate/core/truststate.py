@@ -77,6 +77,17 @@ def newest_stored_root(folder: TrustFolder) -> Document:
     return _stored_root(folder, versions[-1])
 
 
+def stored_floor(folder: TrustFolder) -> datetime:
+    """Return the time floor that the folder proves.
+
+    Raises:
+        StoredTrustError: its newest root or its floor is broken, or there is no root.
+        OSError: the folder could not be read.
+    """
+    root = root_of(newest_stored_root(folder))
+    return max([signed_time(root), *_believed_times(_remembered(folder), timestamp_keys(root), None)])
+
+
 def check_configured_root(raw: bytes) -> Document:
     """Return a root with which a device may be provisioned.
 

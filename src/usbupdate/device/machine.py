@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.layout import LOGS, METADATA, READ_ME, TOP, require_no_folding_names
 from usbupdate.core.policy import Recipient
+from usbupdate.core.record import KnownRoot
 from usbupdate.device import identity
 from usbupdate.device.configuration import ClockTrust, Configuration, RebootPolicy, read_configured_root
 from usbupdate.device.deadman import NoDeadMan
@@ -22,13 +23,14 @@ from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from usbupdate.core.authorisation import Authorisation
+    from usbupdate.core.judgement import Judgement
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.core.policy import Offer
     from usbupdate.core.receipt import Draft, MediumFacts
-    from usbupdate.core.record import KnownRoot
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import DeviceId, ReceiptId, SlotClass
     from usbupdate.device import ports
@@ -80,13 +82,16 @@ class Machine:
         """
         identity.load_signer(self.configuration.state_dir)
 
-    def refresh(self, medium: MediumReader, known: KnownRoot, facts: MediumFacts) -> Trusted | None:
+    def refresh(
+        self, medium: MediumReader, known: KnownRoot, facts: MediumFacts, judged: Callable[[Judgement], None]
+    ) -> Trusted | None:
         """Return what is trusted after looking at a stick's metadata, or None for a stick that is for receipts only.
 
         Args:
             medium: the stick.
             known: the newest root that the state remembers; a trust store that knows less was tampered with or restored.
             facts: what is known of the stick, so that a later refusal can name the one that brought newer metadata.
+            judged: is told by what time its metadata are judged; see `core.trust.refresh`.
 
         Raises:
             ForeignStickError: the stick is none of ours.
@@ -102,11 +107,28 @@ class Machine:
         if METADATA[-1] not in inside and inside <= _NOT_FOR_DEVICES:
             return None
         configured_root = read_configured_root(self.configuration)
-        store = TrustStore(self.configuration.state_dir / TRUST_FOLDER)
+        store = TrustStore(self._trust_folder)
         version, digest = store.newest_root()
         if version < known.version or (version == known.version and digest != known.sha256):
             raise StoredTrustError(name="root", problem=f"it is not the version {known.version} that the state remembers")
-        return store.refresh(medium, self.drafts.reading(), configured_root, origin=facts.label or facts.serial)
+        origin = facts.label or facts.serial
+        return store.refresh(medium, self.drafts.reading(), configured_root, origin=origin, judged=judged)
+
+    def proven(self) -> tuple[KnownRoot, str]:
+        """Return the newest root and the time floor that the device's trust proves by now.
+
+        Raises:
+            NotReadyError: the device's own trust cannot be used.
+        """
+        from usbupdate.core.timefloor import format_time  # noqa: PLC0415 - only beside what needs tuf
+        from usbupdate.device.truststore import TrustStore  # noqa: PLC0415 - needs tuf
+
+        store = TrustStore(self._trust_folder)
+        return KnownRoot(*store.newest_root()), format_time(store.floor())
+
+    @property
+    def _trust_folder(self) -> Path:
+        return self.configuration.state_dir / TRUST_FOLDER
 
     def recipient(self) -> Recipient:
         """Return which device this is, as bundles and authorisations name it.

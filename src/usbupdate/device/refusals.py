@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.receipt import REFUSALS, Event, MediumFacts
+from usbupdate.core.judgement import METADATA_CHECK, check_of, judgement_in
+from usbupdate.core.receipt import REFUSALS, Event, MediumFacts, TrustFacts
 from usbupdate.core.record import Repeat
 from usbupdate.device.obligations import problem_of
 from usbupdate.errors import GatePostponedError, RejectedError
 
 if TYPE_CHECKING:
-    from usbupdate.core.receipt import BundleRef, Check, Draft, TrustFacts
+    from usbupdate.core.judgement import Judgement
+    from usbupdate.core.receipt import BundleRef, Check, Draft
+    from usbupdate.core.trust import Trusted
     from usbupdate.device.obligations import Obligations
     from usbupdate.device.ports import Drafts
     from usbupdate.errors import UsbupdateError
@@ -29,8 +32,23 @@ class Learned:
 
     medium: MediumFacts = field(default_factory=MediumFacts)
     trust: TrustFacts | None = None
+    judgement: Judgement | None = None
     bundle: BundleRef | None = None
     checks: tuple[Check, ...] = ()
+
+    def judged_by(self, judgement: Judgement) -> None:
+        """Keep by what time the stick's metadata are judged."""
+        self.judgement = judgement
+
+    def accepted(self, trusted: Trusted) -> None:
+        """Keep on whose word the device acts, and until when that is good."""
+        self.trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)
+        if self.judgement is not None:
+            self.judgement = replace(self.judgement, expires=trusted.expires)
+
+    def metadata_checks(self) -> tuple[Check, ...]:
+        """Return the check of the stick's metadata, if they were looked at."""
+        return () if self.judgement is None else (check_of(self.judgement),)
 
 
 class Refusals:
@@ -49,7 +67,7 @@ class Refusals:
             bundle=learned.bundle,
             trust=learned.trust,
             medium=learned.medium,
-            checks=learned.checks,
+            checks=(*learned.metadata_checks(), *learned.checks),
             problem=problem_of(error),
         )
         record = self._obligations.record
@@ -58,7 +76,8 @@ class Refusals:
             self._obligations.change(replace(record, repeat=Repeat(repeat.draft, repeat.count + 1)))
         else:
             waiting = _with_room(record.pending)
-            self._obligations.append(replace(record, pending=waiting, repeat=Repeat(draft, 1)), *self._counted(repeat), draft)
+            once = Repeat(_timeless(draft), 1)
+            self._obligations.append(replace(record, pending=waiting, repeat=once), *self._counted(repeat), draft)
 
     def close_earlier_boot(self) -> None:
         """Record how often the last refusal of an earlier boot came again."""
@@ -102,4 +121,17 @@ def _event(error: UsbupdateError) -> Event:
 
 
 def _is_same(earlier: Draft, draft: Draft) -> bool:
-    return earlier.moment.boot_id == draft.moment.boot_id and earlier == replace(draft, id=earlier.id, moment=earlier.moment)
+    """Tell whether two refusals differ in nothing but when they were."""
+    same = replace(_timeless(draft), id=earlier.id, moment=earlier.moment)
+    return earlier.moment.boot_id == draft.moment.boot_id and earlier == same
+
+
+def _timeless(draft: Draft) -> Draft:
+    """Return a refusal without the time by which it was judged, as it is compared and counted.
+
+    That of metadata that have ended stands in the sentence too.
+    """
+    problem, judgement = draft.problem, judgement_in(draft.checks)
+    if problem is not None and judgement is not None:
+        problem = replace(problem, text=problem.text.replace(judgement.now, "later"))
+    return replace(draft, problem=problem, checks=tuple(check for check in draft.checks if check.name != METADATA_CHECK))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.core.judgement import METADATA_CHECK
 from usbupdate.core.plaintext import one_line
-from usbupdate.core.receipt import Event, Receipt, Release
+from usbupdate.core.receipt import CheckResult, Event, Receipt, Release
 from usbupdate.errors import leaves, reason_of
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _told(receipt: Receipt) -> list[str]:
     rows += [
         f"         check {one_line(check.name, _TEXT_MAX)}: {check.result}. {one_line(check.detail, _TEXT_MAX)}"
         for check in draft.checks
-        if check.reason
+        if check.reason and (check.name, check.result) != (METADATA_CHECK, CheckResult.PASSED)
     ]
     if draft.problem is not None:
         rows.append(f"         {one_line(draft.problem.text, _TEXT_MAX)}")

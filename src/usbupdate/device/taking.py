@@ -15,7 +15,7 @@ from usbupdate.core.authorisation import check_of
 from usbupdate.core.fit import require_fits
 from usbupdate.core.layout import TARGETS, names_or_none, require_no_lost_manifests
 from usbupdate.core.policy import Insertion, Offer, choose, with_authorisations
-from usbupdate.core.receipt import BundleRef, Event, TrustFacts
+from usbupdate.core.receipt import BundleRef, Event
 from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready
 from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.installation import StickInstallation
@@ -29,7 +29,10 @@ from usbupdate.errors import (
     GateRefusedError,
     LeavingError,
     LedgerFullError,
+    MediumError,
     OlderStickError,
+    RefusedError,
+    RejectedError,
     UpdateUnderWayError,
     UsbupdateError,
 )
@@ -81,11 +84,9 @@ class Taking:
         self._require_ready(insertion, rest)
 
         # 2. Is it genuine? What was proven is kept, whatever comes next.
-        trusted = self._machine.refresh(medium.reader, self._obligations.record.root, self.learned.medium)
+        trusted = self._refresh(medium)
         if trusted is None:
             return None
-        self.learned.trust = TrustFacts(trusted.root_version, trusted.timestamp_version, trusted.signers)
-        self._remember(trusted)
 
         # 3. Is it for this device?
         offer = self._choose(self._offers(trusted, medium), trusted, medium, insertion)
@@ -124,9 +125,22 @@ class Taking:
         if not self._machine.ledger.has_room():
             raise LedgerFullError
 
-    def _remember(self, trusted: Trusted) -> None:
-        root = KnownRoot(trusted.root_version, trusted.root_sha256)
-        self._obligations.change(replace(self._obligations.record, root=root, time_floor=trusted.floor))
+    def _refresh(self, medium: Medium) -> Trusted | None:
+        """Return what is trusted now; the state remembers the newest root and the time floor, also those of a bad stick."""
+        known = self._obligations.record.root
+        try:
+            trusted = self._machine.refresh(medium.reader, known, self.learned.medium, self.learned.judged_by)
+        except (RejectedError, RefusedError, MediumError):
+            if self.learned.judgement is not None:
+                self._remember(*self._machine.proven())
+            raise
+        if trusted is not None:
+            self.learned.accepted(trusted)
+            self._remember(KnownRoot(trusted.root_version, trusted.root_sha256), trusted.floor)
+        return trusted
+
+    def _remember(self, root: KnownRoot, time_floor: str) -> None:
+        self._obligations.change(replace(self._obligations.record, root=root, time_floor=time_floor))
 
     def _offers(self, trusted: Trusted, medium: Medium) -> list[Offer]:
         offers = self._machine.read_offers(trusted, medium.reader)
@@ -190,6 +204,7 @@ class Taking:
             images={artifact.slot_class: artifact.image for artifact in manifest.artifacts},
         )
         earlier = record.outcomes.get(offer.manifest_sha256)
+        authorised = () if offer.authorisation is None else (check_of(offer.authorisation),)
         is_retake = insertion is Insertion.FOUND and earlier is not None
         draft = replace(
             self._machine.drafts.blank(),
@@ -198,7 +213,7 @@ class Taking:
             after=target.release(),
             bundle=self.learned.bundle,
             trust=self.learned.trust,
-            checks=() if offer.authorisation is None else (check_of(offer.authorisation),),
+            checks=(*self.learned.metadata_checks(), *authorised),
             medium=self.learned.medium,
             resumed=earlier is not None and earlier.event is Event.INTERRUPTED,
         )

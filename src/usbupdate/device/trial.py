@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DEVICE_CHECK: Final = "device-check"
 BOOT_COMPLETE: Final = "boot-complete"
-BUILT_IN_MAX: Final = 64 - CHECKS_MAX
-"""A receipt has room for 64 checks."""
+BUILT_IN_MAX: Final = 64 - 2 - CHECKS_MAX
+"""A receipt has room for 64 checks; the first are that of the stick's metadata, and the one by which a device may go back."""
 
 _TARGET: Final = "boot-complete.target"
 _RUNNING: Final = Path("/run/systemd/system")

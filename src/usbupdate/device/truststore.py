@@ -24,9 +24,11 @@ from usbupdate.errors import MediumError, RefusedError, RejectedError, TrustExis
 from usbupdate.trustfiles import TrustFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
+    from usbupdate.core.judgement import Judgement
     from usbupdate.core.layout import MediumReader
 
 CURRENT: Final = "current"
@@ -77,8 +79,22 @@ class TrustStore:
             root = trust.newest_stored_root(TrustFiles(self._require_current()))
         return root.version, Digest(hashlib.sha256(root.raw).hexdigest())
 
+    def floor(self) -> datetime:
+        """Return the time floor that this device has proven.
+
+        Raises: as `newest_root`.
+        """
+        with self._storage():
+            return trust.stored_floor(TrustFiles(self._require_current()))
+
     def refresh(
-        self, medium: MediumReader, clock: trust.ClockReading, configured_root: bytes, *, origin: str = ""
+        self,
+        medium: MediumReader,
+        clock: trust.ClockReading,
+        configured_root: bytes,
+        *,
+        origin: str = "",
+        judged: Callable[[Judgement], None] = trust.tell_nobody,
     ) -> trust.Trusted:
         """Return what the stick's metadata prove, and keep it; what was proven before a failure is kept too.
 
@@ -87,6 +103,7 @@ class TrustStore:
             clock: what the system says.
             configured_root: the root that the configuration names, as in its file.
             origin: how to name the stick to a person, should it turn out to be the newest so far.
+            judged: is told by what time the metadata are judged; see `core.trust.refresh`.
 
         Raises:
             NotReadyError: the store or the configured root cannot be relied on, or the storage failed; the store is as it was.
@@ -102,7 +119,7 @@ class TrustStore:
             staged = TrustFiles(self._folder / str(int(current.name) + 1))
             durable.clone_tree(current, staged.path)
             try:
-                trusted = trust.refresh(staged, configured_root, medium, clock)
+                trusted = trust.refresh(staged, configured_root, medium, clock, judged)
             except (RejectedError, RefusedError, MediumError):
                 # A revocation holds from the moment it is proven, whatever else is wrong with the stick that brought it.
                 self._adopt(staged, current, origin)
