@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SECONDS_MARK: Final = "seconds: "
 """Begins a line in which a command says itself how long it took: its service is there before a device sees a stick."""
 
-_KEEPING: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "33554432"}
+_KEEPING: Final = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "33554432", "MALLOC_ARENA_MAX": "2"}
 """As in systemd/usbupdate@.service; for everybody."""
 
 

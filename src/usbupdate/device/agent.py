@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import lifecycle
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Event, Problem
 from usbupdate.core.record import Ready, Trial
-from usbupdate.device.media import Medium, opened
+from usbupdate.device.media import opened
 from usbupdate.device.obligations import Obligations, Ports, Rest
+from usbupdate.device.patience import Patience, PatientMedium, opened_patiently
 from usbupdate.device.refusals import Refusals
 from usbupdate.device.signals import Signal
 from usbupdate.device.summary import next_step
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
     from usbupdate.device.ports import Rebooter
+
+
+_SLOW: Final = "The stick is slow to answer. If that does not change, it is given up within minutes."
 
 
 class Agent:
@@ -131,10 +135,12 @@ class Agent:
             insertion = Insertion.NEW
         self._say(Signal.BUSY)
         with ExitStack() as stack:
-            medium: Medium | None = None
+            patience = stack.enter_context(Patience(lambda: self._say(Signal.BUSY, _SLOW)))
+            medium: PatientMedium | None = None
             taking = Taking(self._machine, self.obligations, self._refusals, self._progress)
             try:
-                medium = stack.enter_context(opened(source, self._machine.configuration))
+                opening = opened(source, self._machine.configuration)
+                medium = stack.enter_context(opened_patiently(source, opening, patience))
                 with medium.reader.kept_open():
                     prepared = taking.prepare(medium, insertion, self.rest, stack)
                     failure = None if prepared is None else taking.install(prepared)
@@ -163,7 +169,7 @@ class Agent:
             return False
         return newest.moment.monotonic_ms < connected_ms
 
-    def _refused(self, error: UsbupdateError, taking: Taking, medium: Medium | None, insertion: Insertion) -> None:
+    def _refused(self, error: UsbupdateError, taking: Taking, medium: PatientMedium | None, insertion: Insertion) -> None:
         """Record and answer why nothing was installed."""
         self._settled(error)
         if insertion is Insertion.FOUND and isinstance(error, TriedBeforeError):
@@ -254,11 +260,11 @@ class Agent:
             self._machine.announcer.announce(signal, why)
         self._said = signal
 
-    def _finish(self, medium: Medium | None, signal: Signal, why: str) -> None:
+    def _finish(self, medium: PatientMedium | None, signal: Signal, why: str) -> None:
         """Write the log, then signal: `done` comes when the outcome is on the stick, or says that it is not (ADR 0007)."""
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
-                self._machine.export(medium, self.obligations, signal, why)
+                medium.use(lambda inner: self._machine.export(inner, self.obligations, signal, why))
             except (MediumError, ForeignStickError, NotReadyError) as problem:
                 # The receipts are safe on the device; the result of an update never depends on its log.
                 # Of a stick that was pulled this is said already.

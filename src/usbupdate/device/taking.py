@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from usbupdate.core.trust import Trusted
     from usbupdate.core.words import SlotClass
     from usbupdate.device.installer import Advance, Installer
-    from usbupdate.device.media import Medium
+    from usbupdate.device.patience import PatientMedium
     from usbupdate.device.supply import Base
 
 
@@ -67,7 +67,7 @@ class Taking:
         self._refusals = refusals
         self._progress = progress
 
-    def prepare(self, medium: Medium, insertion: Insertion, rest: Rest, stack: ExitStack) -> Prepared | None:
+    def prepare(self, medium: PatientMedium, insertion: Insertion, rest: Rest, stack: ExitStack) -> Prepared | None:
         """Return the installation that the stick is for, or None where there is nothing to do; no slot has been changed.
 
         Args:
@@ -125,7 +125,7 @@ class Taking:
         if not self._machine.ledger.has_room():
             raise LedgerFullError
 
-    def _refresh(self, medium: Medium) -> Trusted | None:
+    def _refresh(self, medium: PatientMedium) -> Trusted | None:
         """Return what is trusted now; the state remembers the newest root and the time floor, also those of a bad stick."""
         known = self._obligations.record.root
         try:
@@ -142,7 +142,7 @@ class Taking:
     def _remember(self, root: KnownRoot, time_floor: str) -> None:
         self._obligations.change(replace(self._obligations.record, root=root, time_floor=time_floor))
 
-    def _offers(self, trusted: Trusted, medium: Medium) -> list[Offer]:
+    def _offers(self, trusted: Trusted, medium: PatientMedium) -> list[Offer]:
         offers = self._machine.read_offers(trusted, medium.reader)
         if not offers:
             # Names alone prove nothing; they only tell a stick whose bundles are withdrawn from one that never brought any.
@@ -151,7 +151,7 @@ class Taking:
             require_no_lost_manifests(medium.reader)
         return offers
 
-    def _choose(self, offers: list[Offer], trusted: Trusted, medium: Medium, insertion: Insertion) -> Offer | None:
+    def _choose(self, offers: list[Offer], trusted: Trusted, medium: PatientMedium, insertion: Insertion) -> Offer | None:
         record = self._obligations.record
         match record.state:
             case Ready(attempt) | Activating(attempt):
@@ -166,7 +166,7 @@ class Taking:
             case _:
                 raise LeavingError
 
-    def _bases(self, manifest: Manifest, medium: Medium, stack: ExitStack) -> dict[SlotClass, Base]:
+    def _bases(self, manifest: Manifest, medium: PatientMedium, stack: ExitStack) -> dict[SlotClass, Base]:
         """Return the deltas that were made for what this device runs; `stack` closes the running slot's devices."""
         slot = self._obligations.boot.slot
         running = self._obligations.record.whole.get(slot)

@@ -48,6 +48,7 @@ from usbupdate.errors.medium import (
     LogStickFullError as LogStickFullError,
     MediumError as MediumError,
     MediumGoneError as MediumGoneError,
+    MediumStalledError as MediumStalledError,
     MediumUnreadableError as MediumUnreadableError,
     MountFailedError as MountFailedError,
     NoPlaceForLogsError as NoPlaceForLogsError,

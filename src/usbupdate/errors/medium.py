@@ -32,6 +32,15 @@ class MediumGoneError(MediumError):
 
 
 @dataclass(eq=False)
+class MediumStalledError(MediumError):
+    """The stick gives out what is on it too slowly, or not at all, without being gone."""
+
+    minutes: int
+    says = "The stick was waited for {minutes} minutes, and gave out next to nothing."
+    hint = "Pull it out and use another stick; this one is worn out, or made to keep the device waiting."
+
+
+@dataclass(eq=False)
 class MountFailedError(MediumError):
     """The kernel would not mount the stick."""
 
