@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from usbupdate.core.layout import shown
 from usbupdate.errors import MediumFileMissingError, MediumFileSizeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from usbupdate.core.layout import MediumPath
 
 _EDITS_MAX: Final = 8
+_Thing = TypeVar("_Thing")
 
 
 class MemoryMedium:
@@ -42,6 +43,9 @@ class MemoryMedium:
             raise MediumFileMissingError(name=shown(path))
         return tuple(sorted(found))
 
+    def paths(self) -> tuple[MediumPath, ...]:
+        return tuple(self._files)
+
     def _held(self, path: MediumPath) -> bytes:
         try:
             return self._files[path]
@@ -49,7 +53,7 @@ class MemoryMedium:
             raise MediumFileMissingError(name=shown(path)) from error
 
 
-class _Bytes:
+class Numbers:
     """Gives numbers out of a row of bytes; zeros when it is used up."""
 
     def __init__(self, data: bytes) -> None:
@@ -57,8 +61,11 @@ class _Bytes:
         self._at = 0
 
     def number(self, below: int) -> int:
-        taken = self.some(3)
+        taken = self.some(1 if below <= 1 << 8 else 3)
         return int.from_bytes(taken, "big") % below if below else 0
+
+    def one_of(self, things: Sequence[_Thing]) -> _Thing:
+        return things[self.number(len(things))]
 
     def some(self, count: int) -> bytes:
         taken = self._data[self._at : self._at + count]
@@ -71,7 +78,7 @@ class _Bytes:
 
 def changed(files: Mapping[MediumPath, bytes], data: bytes) -> dict[MediumPath, bytes]:
     """Return the files of a stick with up to eight changes: pieces replaced, files removed, renamed, swapped or made longer."""
-    now, said = dict(files), _Bytes(data)
+    now, said = dict(files), Numbers(data)
     for _ in _edits(said):
         paths = sorted(now)
         if not paths:
@@ -95,7 +102,7 @@ def changed(files: Mapping[MediumPath, bytes], data: bytes) -> dict[MediumPath, 
     return now
 
 
-def _edits(said: _Bytes) -> Iterator[int]:
+def _edits(said: Numbers) -> Iterator[int]:
     for number in range(_EDITS_MAX):
         if said.is_used_up():
             return

@@ -6,13 +6,15 @@ Run, to write the corpus anew: python -m tests.fuzz.seeds
 from __future__ import annotations
 
 import hashlib
+import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from tests.field import build
-from tests.fuzz.targets import ARTIFACT, DEVICE, OFFICE, ORDER, PAYLOAD, SIGNER
+from tests.fuzz.sticks import OFFICE, ORDER, PAYLOAD
+from tests.fuzz.targets import ARTIFACT, DEVICE, SIGNER
 from tests.payload import CHUNK, frame
 from tests.receipts import chain
 from usbupdate.core import (
@@ -40,6 +42,7 @@ def seeds() -> dict[str, list[bytes]]:
     stored = frame(bytes(CHUNK))
     of_device = _of_device()
     ranges = [BlockRange(0, 3), BlockRange(10, 1)]
+    chance = random.Random(1)  # noqa: S311 - the same bytes each time
     documents = {role: OFFICE.files[metadata_path(role, None if role == "timestamp" else 1)] for role in SIZE_MAX}
     return {
         "manifest": [manifests.encode(PAYLOAD.manifest)],
@@ -60,6 +63,7 @@ def seeds() -> dict[str, list[bytes]]:
         "configuration": of_device["device.toml"],
         "log": [b"\0".join((who, line + b"\n", note))],
         "stick": [b"", bytes(9) + b"\0\0\5" + b"\0\0\1" + b"x", b"\0\0\1" * 12],
+        "stolen-keys": [b"", *(chance.randbytes(90) for _ in range(20))],
     }
 
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.attack.metadata_office import START, Office, digest
-from tests.fuzz.medium import MemoryMedium, changed
-from tests.payload import CHUNK, ROOTFS, an_image, packed
+from tests.fuzz.sticks import require_sentence, stick, stolen_keys
+from tests.payload import CHUNK, ROOTFS
 from tests.receipts import device
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import LogCopy
@@ -26,11 +24,10 @@ from usbupdate.core import (
     manifest as manifests,
     recordform,
 )
-from usbupdate.core.authorisation import Authorisation
 from usbupdate.core.chunks import restore_chunk
 from usbupdate.core.delta import BLOCK, DeltaChunk, DeltaIndex, decode_recipe, encode, encode_recipe, rebuild_chunk
 from usbupdate.core.index import Index, IndexedChunk
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS, payload_path, target_name
+from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
 from usbupdate.core.manifest import Artifact, Blob, Delta
 from usbupdate.core.rootrules import SIZE_MAX, read_document, read_root, root_of
 from usbupdate.core.words import DeviceId, Digest
@@ -41,12 +38,9 @@ from usbupdate.errors import (
     ConfigurationError,
     EvidenceError,
     MalformedError,
-    MediumError,
     NewerFormatError,
     RejectedError,
-    UsbupdateError,
 )
-from usbupdate.packager.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,22 +51,6 @@ DEVICE: Final = _DEVICE
 _CHUNKS: Final = 8
 ARTIFACT: Final = Artifact(ROOTFS, Blob(_ANY, _CHUNKS * CHUNK - 1), CHUNK, Blob(_ANY, 76 * _CHUNKS), (Blob(_ANY, 1 << 20),))
 DELTA: Final = Delta(_ANY, 64 << 20, Blob(_ANY, 1), (Blob(_ANY, 1 << 20),))
-PAYLOAD: Final = packed({ROOTFS: an_image(3, zero=frozenset({1}), last=777)}, chunks_per_pack=2)
-OFFICE: Final = Office()
-OFFICE.publish_root()
-OFFICE.add_target(target_name(PAYLOAD.manifest.name, PAYLOAD.manifest.sequence), manifests.encode(PAYLOAD.manifest))
-ORDER: Final = Authorisation(
-    DEVICE.device, DEVICE.fingerprint, 1, digest(manifests.encode(PAYLOAD.manifest)), 99, "CHG-1", "2027-01-01T00:00:00Z"
-)
-OFFICE.add_target(ORDER.name, authorisations.encode(ORDER))
-OFFICE.publish()
-STICK: Final = {**OFFICE.files, **{payload_path(digest): raw for digest, raw in PAYLOAD.files.items()}}
-"""A genuine stick: what lies at each path."""
-
-
-def _require_sentence(error: UsbupdateError) -> None:
-    if not str(error).isprintable():
-        raise AssertionError(str(error))
 
 
 def manifest(data: bytes) -> None:
@@ -247,7 +225,7 @@ def configuration(data: bytes) -> None:
         try:
             load_configuration(path)
         except ConfigurationError as error:
-            _require_sentence(error)
+            require_sentence(error)
 
 
 def log(data: bytes) -> None:
@@ -256,18 +234,6 @@ def log(data: bytes) -> None:
     examined = examine(LogCopy("stick", DeviceId("gw-0001"), files, {}), None, ())
     for finding in examined.findings:
         assert finding.sentence().isprintable()
-
-
-def stick(data: bytes) -> None:
-    """Take a whole stick: a genuine one, changed as the bytes say; what a device would believe of it is what was signed."""
-    medium = MemoryMedium(changed(STICK, data))
-    try:
-        checked = verify(medium, OFFICE.first_root, START + timedelta(days=30))
-    except (RejectedError, MediumError) as error:
-        _require_sentence(error)
-        return
-    assert [each.manifest for each in checked.bundles] == [PAYLOAD.manifest]
-    assert checked.authorisations in {(ORDER,), ()}
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
@@ -291,5 +257,6 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         configuration,
         log,
         stick,
+        stolen_keys,
     )
 }

@@ -77,9 +77,23 @@ def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[
         RejectedError: a device would reject this stick.
         MediumError: the stick could not be read.
     """
-    layout.require_no_folding_names(medium)
     with tempfile.TemporaryDirectory(prefix="usbupdate-") as scratch:
-        trusted = trust.refresh(TrustFiles(Path(scratch)), root, medium, ClockReading(utc=now, trusted=True))
+        return verify_beside(TrustFiles(Path(scratch)), medium, root, now, progress)
+
+
+def verify_beside(
+    folder: trust.TrustFolder,
+    medium: MediumReader,
+    root: bytes,
+    now: datetime,
+    progress: Callable[[int], None] = lambda _: None,
+) -> CheckedStick:
+    """Return what a stick proves to a device that has proven what `folder` holds, and keep there what is proven.
+
+    Otherwise as `verify`.
+    """
+    layout.require_no_folding_names(medium)
+    trusted = trust.refresh(folder, root, medium, ClockReading(utc=now, trusted=True))
     bundles, elsewhere = [], []
     seen: set[Digest] = set()
     for name in trust.bundle_names(trusted):
