@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from tests.matrix import By, On, attack
-from tests.payload import CHUNK, ROOTFS, PassingOn, Payload, SlotFile, an_image, frame, packed
+from tests.payload import APP, CHUNK, ROOTFS, PassingOn, Payload, SlotFile, an_image, frame, packed
 from usbupdate.core.layout import payload_path
 from usbupdate.core.words import Digest
 from usbupdate.device.installer import Installer
@@ -219,6 +219,23 @@ def test_the_index_of_another_genuine_release_is_rejected(bench: Bench) -> None:
     bench.file(PAYLOAD.artifact.index).write_bytes(other.files[other.artifact.index.sha256])
 
     bench.rejects_at_once(FileDigestError)
+
+
+@attack(
+    By.SIGNER, On.SLOT, "a manifest in which one image has the payload of another", "each image's digest is proven by itself"
+)
+def test_an_image_with_the_payload_of_another_one_is_rejected(tmp_path: Path) -> None:
+    # As long as the other, so that nothing but the digest tells them apart.
+    pair = packed({ROOTFS: IMAGE, APP: an_image(6, seed=8, last=4321)})
+    mine, other = pair.manifest.artifacts
+    mixed = replace(mine, index=other.index, packs=other.packs, chunk_size=other.chunk_size)
+    mount, slot = tmp_path / "stick", SlotFile(tmp_path / "slot", b"\xaa" * len(IMAGE))
+    mount.mkdir()
+    pair.write(mount)
+    image = slot.open()
+    with pytest.raises(ImageDiffersError):
+        Installer(replace(pair.manifest, artifacts=(mixed,)), DirectoryMedium(mount), {ROOTFS: image}).install(Silent())
+    image.close()
 
 
 def _lies_about_its_size(raw: bytes) -> bytes:

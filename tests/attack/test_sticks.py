@@ -44,6 +44,7 @@ from usbupdate.errors import (
     ImageTooLargeError,
     MalformedError,
     ManifestsLostError,
+    MediumError,
     MediumFileKindError,
     MediumFileMissingError,
     MetadataExpiredError,
@@ -65,6 +66,7 @@ from usbupdate.errors import (
     WrongCompatibleError,
 )
 from usbupdate.packager import office
+from usbupdate.simulate.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -611,6 +613,12 @@ def test_release_without_an_image_for_one_of_the_slot_classes_is_refused(field: 
     require_no_harm(rig, field.good, SlotClassMissingError)
 
 
+@attack(
+    By.SIGNER,
+    On.SLOT,
+    "extraneous dependencies: an image that the device has no slot for comes along",
+    "what a release consists of is signed, and it is all taken or nothing",
+)
 def test_release_with_an_image_for_an_unknown_slot_class_is_refused(field: Field) -> None:
     field.release(NEXT, images={"rootfs": field.image(NEXT), APP: field.image(7, chunks=4)})
     require_no_harm(field.rig, field.stick("surplus"), SlotClassUnknownError)
@@ -714,6 +722,52 @@ def test_thousand_bad_sticks_do_not_fill_the_device(field: Field, mount: Path) -
     size = sum(path.stat().st_size for path in (rig.folder / "state").rglob("*") if path.is_file())
     assert len(rig.receipts()) == 2
     assert size < 64 << 10
+
+
+class _Swap:
+    """Puts another stick in the place of one in the middle of an installation. Implements `device.installer.Advance`."""
+
+    def __init__(self, stick: Path, other: Path) -> None:
+        self._stick = stick
+        self._other = other
+        self._installs = False
+
+    def began(self, what: str) -> None:
+        self._installs = what == "installing"
+
+    def advanced(self, done_bytes: int, total_bytes: int) -> None:
+        if self._installs and done_bytes > total_bytes // 3 and self._other.exists():
+            # What is open on a stick that was pulled gives nothing any more.
+            for file in (self._stick / "usbupdate/payload").rglob("*"):
+                if file.is_file():
+                    os.truncate(file, 0)
+            self._stick.rename(self._stick.with_name("pulled"))
+            self._other.rename(self._stick)
+
+
+@attack(
+    By.TECHNICIAN,
+    On.SLOT,
+    "the stick is replaced by another genuine one during the installation",
+    "no chunk counts but those that this release's index names, and the slot is condemned until it is whole",
+)
+def test_stick_that_is_replaced_while_it_installs_never_mixes_two_releases(field: Field) -> None:
+    rig = field.rig
+    with pytest.raises((RejectedError, MediumError)):
+        # One after the other: what is read ahead would be the first stick's to the end.
+        Bench(rig.folder, _Lines(), _Swap(field.good, field.cure), workers=1).insert(field.good)
+    assert rig.status()["slots"]["b"]["good"] is False  # type: ignore[index, call-overload]  # a JSON document
+    assert rig.last().event in {Event.INTERRUPTED, Event.FAILED}
+    rig.remove()
+    require_takes(rig, field.good, NEXT)
+    assert rig.slot_image("b") == field.image_sha256(NEXT)
+
+
+class _Lines:
+    """A console that nobody looks at."""
+
+    def __call__(self, line: str) -> None:
+        """Show nothing."""
 
 
 # --- What lies in the folder of logs ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from tests.matrix import By, On, attack
 from usbupdate.device.bootloaders import grubenv
 from usbupdate.errors import BootLoaderError
 
@@ -42,6 +43,9 @@ def test_any_bytes_are_decoded_or_rejected(raw: bytes) -> None:
         grubenv.decode(raw)
 
 
+@attack(
+    By.CHANCE, On.SERVICE, "odd bytes in the boot environment", "a strict decoder, which changes nothing that it does not know"
+)
 @given(st.binary(max_size=grubenv.SIZE - len(grubenv.HEADER)))
 def test_any_block_is_decoded_or_rejected_and_survives_a_rewrite(rest: bytes) -> None:
     block = (grubenv.HEADER + rest).ljust(grubenv.SIZE, b"#")

@@ -189,6 +189,12 @@ def test_the_index_of_any_image_is_bounded(image_size: int) -> None:
         assert -(-image_size // (chunk_size // 2)) * RECORD_SIZE > INDEX_SIZE_MAX
 
 
+@attack(
+    By.SIGNER,
+    On.SLOT,
+    "an image of gigabytes of which only the beginning is covered by what was signed",
+    "an index has a record for each chunk to the last byte",
+)
 @pytest.mark.parametrize(
     "image_size", [1, CHUNK - 1, CHUNK, CHUNK + 1, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, (1 << 32) - 1, 1 << 32, (1 << 32) + 1]
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @attack(
     By.STICK,
     On.SERVICE,
-    "damaged file systems, real kernel",
+    "damaged file systems, real kernel: a folder that holds itself, garbage in the table, no beginning",
     "mounted read-only in a namespace of its own, and always answered",
 )
 @pytest.mark.parametrize(
