@@ -12,6 +12,7 @@ import pytest
 from tests.board import loop_device
 from tests.matrix import By, On, attack
 from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, Told, an_image, packed
+from tests.threads import give_threads
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
 from usbupdate.device import installer as installer_module, placing
@@ -267,6 +268,25 @@ def test_an_installation_that_is_done_again_looks_at_everything_again(stick: Dir
     slot.file.write_bytes(b"\x55" * len(IMAGE))
 
     assert installer.install(Told()).written == len(IMAGE)
+    assert slot.contents == IMAGE
+
+
+@attack(
+    By.CHANCE,
+    On.SERVICE,
+    "a system that gives the agent no more threads",
+    "what threads do the agent does itself, one after the other",
+)
+@pytest.mark.parametrize("given", [0, 1, 3])
+def test_an_installation_goes_on_with_as_many_threads_as_the_system_gives(
+    stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int
+) -> None:
+    give_threads(given, monkeypatch)
+    slot = a_slot(tmp_path)
+    installer = Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, workers=WORKERS)
+    installer.verify(Told())
+    installer.install(Told())
+
     assert slot.contents == IMAGE
 
 

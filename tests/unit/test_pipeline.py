@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.threads import give_threads
 from usbupdate.device.pipeline import WORKERS, Done, in_order, threads, unfinished_max
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ def test_an_impatient_person_does_not_leave_threads_at_work(monkeypatch: pytest.
 
     def start_and_leave() -> None:
         with threads(2, "test") as pool:
+            assert pool is not None
             pool.submit(work)
             assert at_work.wait(10)
 
@@ -96,6 +99,47 @@ def test_an_impatient_person_does_not_leave_threads_at_work(monkeypatch: pytest.
         start_and_leave()
     assert may_end.is_set()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("given", range(WORKERS))
+def test_work_goes_on_with_as_many_threads_as_the_system_gives(given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_threads(given, monkeypatch)
+    before, done = threading.active_count(), []
+
+    def run(number: int) -> int:
+        done.append(number)
+        return number
+
+    assert list(in_order((partial(run, number) for number in range(200)), WORKERS)) == list(range(200))
+    assert sorted(done) == list(range(200))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("given", range(WORKERS))
+def test_an_error_comes_in_its_turn_with_fewer_threads_too(given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_threads(given, monkeypatch)
+
+    def run(number: int) -> int:
+        if number == 30:
+            raise ValueError("broken")
+        return number
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="broken"):
+        got.extend(in_order((partial(run, number) for number in range(100)), WORKERS))
+    assert got == list(range(30))
+
+
+def test_results_do_not_pile_up_where_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    give_threads(0, monkeypatch)
+    alive: weakref.WeakSet[Result] = weakref.WeakSet()
+
+    class Result:
+        def __init__(self) -> None:
+            alive.add(self)
+
+    for _ in in_order((Result for _ in range(100)), WORKERS):
+        assert len(alive) <= 3
 
 
 def test_a_known_result_stands_in_its_turn() -> None:

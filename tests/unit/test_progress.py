@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import pytest
 
+from tests.threads import give_threads
 from usbupdate.cli.progress import InstallProgress, Pace, counted
 
 MB = 1_000_000
@@ -57,6 +59,18 @@ def test_the_lines_of_a_service_stay_as_they_are(capsys: pytest.CaptureFixture[s
         for done in (1, 55, 100):
             shown.advanced(done, 100)
     assert told == lines(capsys) == ["installing: 0 %", "installing: 50 %", "installing: 100 %"]
+
+
+def test_lines_take_the_place_of_a_bar_that_no_thread_draws(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_threads(0, monkeypatch)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with InstallProgress() as shown:
+        shown.began("installing")
+        shown.advanced(50, 100)
+        shown.advanced(100, 100)
+    assert lines(capsys)[-2:] == ["installing: 50 %", "installing: 100 %"]
 
 
 def test_each_work_has_its_own_pace(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,11 +101,16 @@ class InstallProgress:
 
     def advanced(self, done_bytes: int, total_bytes: int) -> None:
         """Show it; see `device.installer.Advance`."""
-        if self._bar is not None:
-            if self._task is None:
+        if self._bar is not None and self._task is None:
+            try:
                 # Not before: a bar that is drawn would write over a prompt.
                 self._bar.start()
                 self._task = self._bar.add_task(self._what, total=total_bytes)
+            except RuntimeError:
+                # It is drawn by a thread, and the system gives none. Lines need none.
+                self._bar.stop()
+                self._bar = None
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done_bytes)
         elif (tenths := done_bytes * _STEP // max(1, total_bytes)) > self._tenths:
             self._tenths = tenths

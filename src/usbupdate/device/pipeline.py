@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,13 +48,16 @@ def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Generator[
 
     Args:
         tasks: run by threads, so they may share nothing that changes; taken from this thread.
-        workers: how many threads; with 1, this one does everything, and nothing is taken ahead.
+        workers: how many threads; with 1, or where the system gives none, this one does everything, and nothing is taken ahead.
     """
     if workers == 1:
         for task in tasks:
             yield task()
         return
     with threads(workers, "chunk") as pool:
+        if pool is None:
+            yield from in_order(tasks, 1)
+            return
         running: deque[Callable[[], _Result]] = deque()
         for task in tasks:
             running.append(task if isinstance(task, Done) else pool.submit(task).result)
@@ -64,12 +68,16 @@ def in_order(tasks: Iterable[Callable[[], _Result]], workers: int) -> Generator[
 
 
 @contextmanager
-def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor | None]:
     """Yield threads that are all gone afterwards: what has not begun is dropped, and what has is waited for.
 
     Also by somebody who presses Ctrl-C meanwhile: what a thread writes to must not be closed, or opened by others, before.
+    Where the system gives fewer than `count`, there are fewer; where it gives none, None is yielded.
     """
-    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    pool = next((begun for fewer in range(count, 0, -1) if (begun := _begun(fewer, name)) is not None), None)
+    if pool is None:
+        yield None
+        return
     interrupt: KeyboardInterrupt | None = None
     try:
         yield pool
@@ -82,3 +90,19 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
                 interrupt = error
         if interrupt is not None:
             raise interrupt
+
+
+def _begun(count: int, name: str) -> ThreadPoolExecutor | None:
+    """Return threads that have all begun already, so that no task can be refused one; None if the system gives fewer."""
+    pool, are_begun = ThreadPoolExecutor(count, thread_name_prefix=name), threading.Event()
+    try:
+        for _ in range(count):
+            # Each keeps its thread busy until the last has one.
+            pool.submit(are_begun.wait)
+    except RuntimeError:
+        are_begun.set()
+        pool.shutdown(cancel_futures=True)
+        return None
+    finally:
+        are_begun.set()
+    return pool

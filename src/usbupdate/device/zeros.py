@@ -70,13 +70,15 @@ class HeldZeros:
                     self.are_there(chunk)
 
         with threads(1, "zeros") as pool:
-            seeking = pool.submit(look)
+            # Where there is no thread for it, they are looked at when their turn comes.
+            seeking = None if pool is None else pool.submit(look)
             try:
                 yield
             finally:
                 is_over = True
                 self._begin.set()
-        seeking.result()
+        if seeking is not None:
+            seeking.result()
 
     def _look(self, chunk: IndexedChunk) -> bool:
         start, (wanted, _) = chunk.number * self._chunk_size, zeros(chunk.size)
