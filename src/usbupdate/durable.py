@@ -7,6 +7,7 @@ survives the next cut. Directories are synced because a rename lives in its dire
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -28,7 +29,7 @@ def save(path: Path, contents: bytes, *, mode: int = PUBLIC) -> None:
         mode: permission bits of the new file, whatever the umask says.
 
     Raises:
-        OSError: the file is as it was.
+        OSError: the file is as it was; or it holds the new contents, and the next cut may bring back the old ones.
     """
     with Growing(path.with_name(path.name + _PART_SUFFIX), mode=mode) as growing:
         growing.write(contents)
@@ -62,27 +63,33 @@ class Growing:
         mode: permission bits of the new file, whatever the umask says.
 
     Raises:
-        OSError: from every method; no other file has changed.
+        OSError: from every method; no other file has changed, unless `become` failed in its very last step.
     """
 
     def __init__(self, part: Path, *, mode: int = PUBLIC) -> None:
         self._part = part
+        self._is_named = False
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         self._descriptor: int | None = os.open(part, flags, mode)
         if hasattr(os, "fchmod"):
-            # vfat has no permission bits to change and says so; the mount's own mask counts there.
-            with contextlib.suppress(PermissionError):
+            try:
                 os.fchmod(self._descriptor, mode)
+            except PermissionError:
+                # vfat has no permission bits to change and says so; the mount's own mask counts there.
+                pass
+            except OSError:
+                self.__exit__()
+                raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        with contextlib.suppress(OSError):
+            self._close()
+        if not self._is_named:
             with contextlib.suppress(OSError):
                 self._part.unlink()
 
@@ -95,10 +102,16 @@ class Growing:
         """Make the file durable and give it its name, replacing a file that has it; nothing can be added after that."""
         if self._descriptor is not None:
             os.fsync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._close()
         self._part.replace(path)
+        self._is_named = True
         sync_directory(path.parent)
+
+    def _close(self) -> None:
+        # Also where closing it fails, the number is free and may be somebody else's by then.
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def append(path: Path, contents: bytes, *, mode: int = PUBLIC) -> None:
@@ -145,7 +158,7 @@ def overwrite(path: Path, contents: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         if os.pwrite(descriptor, contents, 0) != len(contents):
-            raise OSError(f"short write to {path}")
+            raise OSError(errno.EIO, "it took a part only")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -300,4 +313,8 @@ def write_all(descriptor: int, contents: bytes) -> None:
     """
     rest = memoryview(contents)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        written = os.write(descriptor, rest)
+        if not written:
+            # Trying again could go on for ever, with the device's lock held.
+            raise OSError(errno.EIO, "it took nothing more")
+        rest = rest[written:]

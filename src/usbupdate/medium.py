@@ -21,6 +21,7 @@ from usbupdate.errors import (
     TooManyNamesError,
     UsbupdateError,
 )
+from usbupdate.plainfile import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ class DirectoryMedium:
             kept, self._kept = self._kept, None
             with ExitStack() as stack:
                 for descriptor, _ in kept.values():
-                    stack.callback(os.close, descriptor)
+                    stack.callback(release, descriptor)
 
     def read(self, path: MediumPath, limit: int) -> bytes:
         """Return the whole of a file that has at most `limit` bytes; see `MediumReader`."""
@@ -125,7 +126,7 @@ class DirectoryMedium:
         try:
             yield descriptor, size
         finally:
-            os.close(descriptor)
+            release(descriptor)
 
     def _open(self, path: MediumPath) -> tuple[int, int]:
         """Return a descriptor of an ordinary file and its size."""
@@ -137,7 +138,7 @@ class DirectoryMedium:
                 _require_kind(file.lstat().st_mode, stat.S_IFREG, path)
                 descriptor = os.open(file, _OPEN_FILE)
         with ExitStack() as undo:
-            undo.callback(os.close, descriptor)
+            undo.callback(release, descriptor)
             found = os.fstat(descriptor)
             _require_kind(found.st_mode, stat.S_IFREG, path)
             undo.pop_all()
@@ -158,11 +159,11 @@ class DirectoryMedium:
         try:
             for name in path:
                 inner = os.open(name, _OPEN_FOLDER, dir_fd=descriptor)
-                os.close(descriptor)
+                release(descriptor)
                 descriptor = inner
             yield descriptor
         finally:
-            os.close(descriptor)
+            release(descriptor)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ confirmation of the boot.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -29,6 +30,12 @@ def read(path: Path, limit: int) -> bytes:
     """
     with opened(path) as file:
         return file.read(limit)
+
+
+def release(descriptor: int) -> None:
+    """Close what was only read: should that fail, it says nothing about what was read."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def opened(path: Path) -> BinaryIO:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -284,6 +286,18 @@ def test_a_unit_is_read_as_it_was_saved(tmp_path: Path) -> None:
 def test_a_device_without_a_unit_file_is_not_provisioned(tmp_path: Path) -> None:
     with pytest.raises(NotProvisionedError):
         load_unit(tmp_path)
+
+
+def test_a_unit_file_that_the_disk_does_not_give_is_an_error_of_the_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> os.stat_result:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", fail)
+        with pytest.raises(UnitFileError, match="Input/output"):
+            load_unit(tmp_path)
 
 
 @pytest.mark.parametrize(

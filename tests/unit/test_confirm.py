@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field as field_of, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +22,6 @@ from usbupdate.simulate import hardware
 from usbupdate.simulate.bench import BOOT_LOADER_FILE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.field import Field, Rig
     from usbupdate.core.record import DeviceRecord
     from usbupdate.device.machine import Machine
@@ -71,6 +71,10 @@ def on_trial(field: Field) -> Rig:
     assert start(rig) is Slot.B
     assert (rig.folder / "state" / TRIAL_FILE).exists()
     return rig
+
+
+def fails(path: Path) -> bool:
+    raise OSError(errno.EIO, "Input/output error", str(path))
 
 
 class FullStore(StateStore):
@@ -213,6 +217,15 @@ def test_a_trial_that_cannot_see_the_state_at_all_is_left_at_once_and_never_conf
     confirm_without_state(machine, ERROR)
     assert is_confirmed(rig, Slot.A)
     assert watcher.heard == ["refused", "stood down"]
+
+
+def test_a_trial_whose_state_folder_cannot_be_looked_at_is_left_at_once(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = on_trial(field)
+    machine, watcher = watched(rig)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", fails)
+        confirm_without_state(machine, ERROR)
+    assert watcher.heard == ["refused", "restarting", "reboot"]
 
 
 @pytest.mark.parametrize("told_by", ["kernel line", "state folder", "nobody"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -35,6 +36,36 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_save_syncs_the_file_before_it_takes_its_name_and_the_folder_after(tmp_path: Path, journal: list[str]) -> None:
     durable.save(tmp_path / "state.json", b"new")
     assert journal == ["fsync state.json.part", "replace state.json", f"fsync {tmp_path.name}"]
+
+
+def test_a_disk_that_takes_nothing_ends_a_save_instead_of_holding_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable.save(tmp_path / "state.json", b"old")
+    monkeypatch.setattr(os, "write", lambda descriptor, contents: 0)
+    for change in (durable.save, durable.append):
+        with pytest.raises(OSError, match="took nothing"):
+            change(tmp_path / "state.json", b"new")
+    assert (tmp_path / "state.json").read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_a_file_that_cannot_be_closed_is_closed_once_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, close = [], os.close
+
+    def close_with_an_error(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", close_with_an_error)
+    with pytest.raises(OSError, match="Input/output"):
+        durable.save(tmp_path / "state.json", b"new")
+    # Closed again, the number could be that of a file which another thread has opened meanwhile.
+    assert len(closed) == len(set(closed)) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_point_renames_a_whole_link_and_syncs_the_folder(tmp_path: Path, journal: list[str]) -> None:

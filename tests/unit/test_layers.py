@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "core": {"core", "errors"},
     "durable": {"durable", "errors"},
     "plainfile": {"plainfile", "errors"},
-    "medium": {"medium", "core", "errors"},
+    "medium": {"medium", "plainfile", "core", "errors"},
     "trustfiles": {"trustfiles", "durable", "plainfile", "core", "errors"},
     "packager": {"packager", *SHARED},
     "device": {"device", *SHARED},

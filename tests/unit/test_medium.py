@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +26,20 @@ def file(mount: Path) -> Path:
 def test_reads_a_whole_file_of_exactly_the_limit(file: Path, medium: DirectoryMedium) -> None:
     assert medium.read(FILE, 10) == b"0123456789"
     assert medium.size(FILE) == 10
+
+
+def test_what_was_read_counts_although_it_cannot_be_closed(
+    file: Path, medium: DirectoryMedium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def close_with_an_error(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", close_with_an_error)
+    with medium.kept_open():
+        assert medium.read(FILE, 10) == medium.read_at(FILE, 0, 10) == b"0123456789"
 
 
 def test_reads_an_empty_file(file: Path, medium: DirectoryMedium) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,9 @@ from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.slotimages import close_all
 from usbupdate.errors import SlotReadError, SlotUnusableError, SlotWriteError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ROOTFS = SlotClass("rootfs")
 APP = SlotClass("app")
+OPEN = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -34,6 +33,21 @@ def slots(tmp_path: Path) -> FileSlots:
 def test_capacity_is_the_size_of_each_file(slots: FileSlots) -> None:
     assert slots.classes() == (ROOTFS, APP)
     assert slots.capacity(Slot.B) == {ROOTFS: 1000, APP: 300}
+
+
+def test_a_slot_that_cannot_be_looked_at_is_an_error_of_the_tree(slots: FileSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> os.stat_result:
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = len(list(OPEN.iterdir()))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", fail)
+        for look in (slots.capacity, slots.open):
+            with pytest.raises(SlotUnusableError, match="Input/output"):
+                look(Slot.B)
+        with pytest.raises(SlotUnusableError, match="Input/output"):
+            slots.open_running(Slot.A, ROOTFS)
+    assert len(list(OPEN.iterdir())) == before
 
 
 def test_what_is_written_is_read_back(slots: FileSlots, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core import lifecycle
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Event, Problem
-from usbupdate.core.record import Ready, Trial
+from usbupdate.core.record import Idle, Ready, Trial
 from usbupdate.device.media import opened
 from usbupdate.device.obligations import Obligations, Ports, Rest
 from usbupdate.device.patience import Patience, PatientMedium, opened_patiently
@@ -32,6 +32,7 @@ from usbupdate.errors import (
     NothingInstalledError,
     NothingOnTrialError,
     NotReadyError,
+    StoreFailedError,
     TriedBeforeError,
     UsbupdateError,
 )
@@ -147,6 +148,11 @@ class Agent:
             except InputError as error:
                 # No stick at all, so no receipt; but the person must not be left with "busy, do not remove".
                 self._say(*self._answer(error))
+                raise
+            except StoreFailedError as problem:
+                # As if the power had gone: what is saved is what counts, and the next start finds its way from there.
+                is_untouched = isinstance(self.obligations.record.state, Idle)
+                self._say(Signal.REFUSED if is_untouched else Signal.FAILED, f"{problem} {problem.hint}")
                 raise
             except UsbupdateError as error:
                 self._refused(error, taking, medium, insertion)

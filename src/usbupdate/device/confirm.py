@@ -16,10 +16,12 @@ from usbupdate.core.words import ReceiptId
 from usbupdate.device.agent import Agent
 from usbupdate.device.obligations import problem_of
 from usbupdate.device.signals import Signal
-from usbupdate.device.statestore import PROVISIONED_FILE, is_marked_trial
+from usbupdate.device.statestore import PROVISIONED_FILE, TRIAL_FILE
 from usbupdate.errors import BootLoaderError, NotReadyError, UnusableFileError, UsbupdateError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from usbupdate.core.words import Slot
     from usbupdate.device.installer import Advance
     from usbupdate.device.machine import Machine
@@ -88,12 +90,20 @@ def _trial(machine: Machine, slot: Slot) -> _Trial:
     with suppress(BootLoaderError):
         is_on_trial = machine.loader.is_on_trial(slot)
         if is_on_trial is not None:
-            is_blind = not (machine.configuration.state_dir / PROVISIONED_FILE).exists()
+            is_blind = not _is_visible(machine.configuration.state_dir / PROVISIONED_FILE)
             return _Trial.NONE if not is_on_trial else _Trial.BLIND if is_blind else _Trial.SEEN
 
     # 3. What is left.
-    is_seen = machine.may_be_on_trial or is_marked_trial(machine.configuration.state_dir)
+    is_seen = machine.may_be_on_trial or _is_visible(machine.configuration.state_dir / TRIAL_FILE)
     return _Trial.SEEN if is_seen else _Trial.NONE
+
+
+def _is_visible(path: Path) -> bool:
+    """Tell whether a file is there; a disk that cannot say shows nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _record(machine: Machine, event: Event, problem: UsbupdateError) -> None:

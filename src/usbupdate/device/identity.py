@@ -23,6 +23,7 @@ from usbupdate.errors import (
     MalformedError,
     UnusableValueError,
 )
+from usbupdate.plainfile import release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,4 +135,4 @@ def _read(path: Path, *, forbidden: int = 0) -> bytes:
     except OSError as error:
         raise IdentityUnreadableError(path=str(path), problem=error.strerror or type(error).__name__) from error
     finally:
-        os.close(descriptor)
+        release(descriptor)

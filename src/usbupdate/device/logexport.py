@@ -38,6 +38,7 @@ from usbupdate.errors import (
     StickReadOnlyError,
 )
 from usbupdate.medium import DirectoryMedium
+from usbupdate.plainfile import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +187,7 @@ class _Log:
         try:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
-            os.close(descriptor)
+            release(descriptor)
 
     def _is_absent(self, name: str) -> bool:
         with self._translated(name):
@@ -219,11 +220,11 @@ def _folder_for(mount: Path, device: DeviceId) -> Iterator[Path]:
     try:
         for name in (*LOGS, device):
             inner = _inner_folder(descriptor, name)
-            os.close(descriptor)
+            release(descriptor)
             descriptor = inner
         yield _path_of(descriptor)
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def _inner_folder(descriptor: int, name: str) -> int:

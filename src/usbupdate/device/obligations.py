@@ -38,6 +38,7 @@ from usbupdate.errors import (
     MediumError,
     NotReadyError,
     RejectedError,
+    StoreFailedError,
     UsbupdateError,
 )
 
@@ -110,6 +111,9 @@ class Obligations:
         """Install an attempt into its slot, which becomes Ready, or Condemning with the error that is returned.
 
         Call `settle` afterwards.
+
+        Raises:
+            StoreFailedError: the record cannot be saved; nothing more may be done before a restart of the agent.
         """
         self.change(lifecycle.begun(self.record, attempt))
         try:
@@ -121,6 +125,9 @@ class Obligations:
         started_ms = self._moment().monotonic_ms
         try:
             traffic = installation.run(attempt, lambda: self.change(lifecycle.progressed(self.record)))
+        except StoreFailedError:
+            # No fault of the slot or the stick, and what is owed stands in what was saved before.
+            raise
         except UsbupdateError as error:
             told = lifecycle.stopped(self.record, installation.moved, self._moment().monotonic_ms - started_ms)
             self.change(lifecycle.condemned(told, fault_of(error), problem_of(error), self._moment()))

@@ -8,8 +8,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from usbupdate.device.slotimages import OpenImage, open_without_link
+from usbupdate.device.slotimages import OpenImage, open_without_link, status_of
 from usbupdate.errors import SlotUnusableError
+from usbupdate.plainfile import release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,10 +52,8 @@ class FileSlots:
         sizes = {}
         for slot_class in self._files[slot]:
             descriptor = self._opened(slot, slot_class, os.O_RDONLY)
-            try:
-                sizes[slot_class] = os.fstat(descriptor).st_size
-            finally:
-                os.close(descriptor)
+            sizes[slot_class] = status_of(descriptor, self.path(slot, slot_class)).st_size
+            release(descriptor)
         return sizes
 
     def open(self, slot: Slot) -> Mapping[SlotClass, SlotImage]:
@@ -79,7 +78,7 @@ class FileSlots:
     def _opened(self, slot: Slot, slot_class: SlotClass, flags: int) -> int:
         path = self.path(slot, slot_class)
         descriptor = open_without_link(path, flags)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
+        if not stat.S_ISREG(status_of(descriptor, path).st_mode):
+            release(descriptor)
             raise SlotUnusableError(path=str(path), problem="it is not an ordinary file")
         return descriptor

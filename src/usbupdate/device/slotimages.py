@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.errors import SlotReadError, SlotUnusableError, SlotWriteError
+from usbupdate.plainfile import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,6 +159,19 @@ def open_without_link(path: Path, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
+        raise SlotUnusableError(path=str(path), problem=error.strerror or type(error).__name__) from error
+
+
+def status_of(descriptor: int, path: Path) -> os.stat_result:
+    """Return what was opened from `path`; closes it where that cannot be told.
+
+    Raises:
+        SlotUnusableError: the system does not say.
+    """
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
+        release(descriptor)
         raise SlotUnusableError(path=str(path), problem=error.strerror or type(error).__name__) from error
 
 

@@ -11,8 +11,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from usbupdate.device.blockdevices import BlockDevice, BlockDevices, Number, is_imitable
-from usbupdate.device.slotimages import OpenImage, open_without_link
+from usbupdate.device.slotimages import OpenImage, open_without_link, status_of
 from usbupdate.errors import SlotUnusableError
+from usbupdate.plainfile import release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,9 +114,9 @@ class BlockSlots:
 
 def _opened(device: BlockDevice, flags: int) -> int:
     descriptor = open_without_link(device.path, flags)
-    found = os.fstat(descriptor)
+    found = status_of(descriptor, device.path)
     # What was examined by name must be what was opened.
     if not stat.S_ISBLK(found.st_mode) or Number(os.major(found.st_rdev), os.minor(found.st_rdev)) != device.number:
-        os.close(descriptor)
+        release(descriptor)
         raise SlotUnusableError(path=str(device.path), problem="it changed while it was being opened")
     return descriptor

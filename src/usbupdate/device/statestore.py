@@ -85,7 +85,8 @@ class StateStore:
         """Replace the record durably and in one step; see `device.ports.Store`.
 
         Raises:
-            StoreFailedError: what was saved before is still there.
+            StoreFailedError: what was saved before is still there, or the record is and may be lost by a cut. Which of them a
+                later `load` finds is as if the power had gone: nothing may be done before it is asked.
         """
         marks = {
             self.state_dir / TRIAL_FILE: isinstance(record.state, Activating | Trial | Committing),

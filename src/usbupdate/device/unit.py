@@ -35,12 +35,12 @@ def load_unit(state_dir: Path) -> Unit:
 
     Raises:
         NotProvisionedError: there is no such file.
-        UnitFileError: the file is there, but not of its form.
+        UnitFileError: the file cannot be read, or is not of its form.
     """
     path = state_dir / UNIT_FILE
-    if not path.exists():
-        raise NotProvisionedError(path=str(path))
     try:
+        if not path.exists():
+            raise NotProvisionedError(path=str(path))
         table = load_table(path)
         unit = Unit(
             id=DeviceId(table.text("id", DEVICE_ID)),
@@ -49,6 +49,8 @@ def load_unit(state_dir: Path) -> Unit:
         table.done()
     except ConfigurationError as error:
         raise UnitFileError(path=error.path, problem=f"{error.key}: {error.problem}") from error
+    except OSError as error:
+        raise UnitFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
     return unit
 
 
