@@ -7,6 +7,7 @@ until each of its effects in turn and is cut there. Situations that were seen ar
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from usbupdate.core.receipt import (
 from usbupdate.core.record import Activating, Attempt, DeviceRecord, Installed, KnownRoot, Leaving, Recording, Trial
 from usbupdate.core.words import BootId, BundleName, DeviceId, Digest, ReceiptId, Slot, SlotClass
 from usbupdate.device.obligations import Obligations, Ports, Rest
-from usbupdate.errors import BootLoaderError, LedgerError, MediumUnreadableError, RefusedError, SlotWriteError
+from usbupdate.errors import BootLoaderError, LedgerError, MediumUnreadableError, RefusedError, SlotWriteError, StoreFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,34 @@ class Fault(StrEnum):
     SLOT = "slot"
     LOADER_IGNORES_BAD = "loader-ignores-bad"
     ENVIRONMENT_LOST = "environment-lost"
+    STORE = "store"
+    """Each time that the record is saved this may fail, as often as the power may be cut; it works again afterwards."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is broken any more once the device rests."""
+        return self in {Fault.NONE, Fault.STORE}
+
+
+class Failure(StrEnum):
+    """What ends a run of the agent."""
+
+    POWER = "power"
+    STORE = "the record cannot be saved"
+    STORE_AFTERWARDS = "the record is saved, and whoever saved it is told that it is not"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A world in which an agent starts; `running` is the slot and the boot that go on, or None after a power cycle."""
+
+    world: World
+    cuts: int
+    insertion: Insertion | None
+    running: tuple[Slot, BootId] | None = None
+
+    def key(self) -> tuple[object, ...]:
+        return self.world.key(), self.cuts, self.insertion, self.running
 
 
 class PowerCutError(Exception):
@@ -172,18 +201,28 @@ def new_world(scenario: Scenario) -> World:
 class Machine:
     """Runs one boot of the agent on a world; implements every port that the obligations need.
 
-    Each durable effect is preceded by a chance for the cut; `effects` counts them.
+    Each durable effect is preceded by a chance for the cut; `effects` counts them, and `saves` says which are the store's.
     """
 
-    def __init__(self, world: World, scenario: Scenario, slot: Slot, boot_id: BootId, cut_at: int | None) -> None:
+    def __init__(
+        self,
+        world: World,
+        scenario: Scenario,
+        slot: Slot,
+        boot_id: BootId,
+        cut_at: int | None,
+        failure: Failure = Failure.POWER,
+    ) -> None:
         self.world = world
         self.scenario = scenario
         self.slot = slot
         self.boot_id = boot_id
         self.effects = 0
+        self.saves: list[int] = []
         self.seen_floor = world.record.floor
         self.violations: list[str] = []
         self._cut_at = cut_at
+        self._failure = failure
 
     def run(self, insertion: Insertion | None) -> Rest:
         """Run the agent until it rests; offers of the stick are taken as the agent takes them."""
@@ -216,7 +255,7 @@ class Machine:
         return Attempt(target, draft, retakes)
 
     def _effect(self) -> None:
-        if self._cut_at == self.effects:
+        if self._cut_at == self.effects and self._failure is Failure.POWER:
             raise PowerCutError
         self.effects += 1
 
@@ -241,7 +280,11 @@ class Machine:
 
     # Store
     def save(self, record: DeviceRecord) -> None:
+        is_failing = self._cut_at == self.effects and self._failure is not Failure.POWER
+        self.saves.append(self.effects)
         self._effect()
+        if is_failing and self._failure is Failure.STORE:
+            raise StoreFailedError(path="state.json", problem="full")
         is_used_up = record.downgrade_number > self.world.record.downgrade_number
         if record.floor < self.seen_floor and not (is_used_up and record.committed != self.world.record.committed):
             self.violations.append("the floor fell")
@@ -251,6 +294,8 @@ class Machine:
         self.violations += _receipt_that_disagrees(record, self.slot)
         assert recordform.decode(recordform.encode(record)) == record
         self.world = replace(self.world, record=record)
+        if is_failing:
+            raise StoreFailedError(path="state.json", problem="the folder could not be synced")
 
     # BootLoader
     def booted(self) -> Slot:
@@ -363,46 +408,38 @@ def _hangs(release: int, world: World, scenario: Scenario) -> bool:
 
 
 def explore(scenario: Scenario) -> Findings:
-    """Search every way in which up to `scenario.cuts` power cuts can fall, and judge each rest."""
+    """Search every way in which up to `scenario.cuts` power cuts, or failures of the store, can fall, and judge each rest."""
     findings = Findings()
     start = new_world(scenario)
     seen: set[object] = set()
-    waiting: deque[tuple[World, int, Insertion | None, bool]] = deque([(start, 0, Insertion.NEW, True)])
+    waiting = deque([Situation(start, 0, Insertion.NEW, (Slot.A, other_boot_id(start)))])
     while waiting:
-        world, cuts, insertion, is_first = waiting.popleft()
-        key = (world.key(), cuts, insertion)
-        if key in seen:
+        situation = waiting.popleft()
+        if situation.key() in seen:
             continue
-        seen.add(key)
+        seen.add(situation.key())
         findings.situations += 1
-        if is_first:
-            slot: Slot | None = Slot.A
-        else:
+        world = situation.world
+        if situation.running is None:
             world, slot, problems = power_on(world, scenario)
             findings.violations += [f"{problem} ({scenario})" for problem in problems]
-        if slot is None:
-            continue
-        world = replace(world, boots=world.boots + 1)
-        _explore_boot(findings, scenario, world, slot, cuts, insertion, waiting)
+            if slot is None:
+                continue
+            situation = replace(situation, world=world, running=(slot, other_boot_id(world)))
+        _explore_boot(findings, scenario, situation, waiting)
     return findings
 
 
-def _explore_boot(
-    findings: Findings,
-    scenario: Scenario,
-    world: World,
-    slot: Slot,
-    cuts: int,
-    insertion: Insertion | None,
-    waiting: deque[tuple[World, int, Insertion | None, bool]],
-) -> None:
-    boot_id = other_boot_id(world)
+def _explore_boot(findings: Findings, scenario: Scenario, situation: Situation, waiting: deque[Situation]) -> None:
+    assert situation.running is not None
+    (slot, boot_id), cuts, insertion = situation.running, situation.cuts, situation.insertion
+    world = replace(situation.world, boots=situation.world.boots + 1)
     whole = Machine(world, scenario, slot, boot_id, None)
     rest = whole.run(insertion)
     findings.runs += 1
     found = Insertion.FOUND if insertion is not None and scenario.is_stick_left_in else None
     if rest is Rest.REBOOTING:
-        waiting.append((whole.world, cuts, found, False))
+        waiting.append(Situation(whole.world, cuts, found))
     else:
         findings.rests += 1
         findings.violations += [f"{problem} ({scenario}, {cuts} cuts)" for problem in judge_rest(whole, scenario, cuts, rest)]
@@ -421,7 +458,30 @@ def _explore_boot(
         after = replace(machine.world, boots=0)
         if scenario.fault is Fault.ENVIRONMENT_LOST and isinstance(after.memory, Ours):
             after = replace(after, memory=after.memory.lose())
-        waiting.append((after, cuts + 1, None if scenario.is_pulled_at_cut else found, False))
+        waiting.append(Situation(after, cuts + 1, None if scenario.is_pulled_at_cut else found))
+    if scenario.fault is Fault.STORE:
+        _fail_each_save(findings, scenario, replace(situation, world=world), whole.saves, waiting)
+
+
+def _fail_each_save(
+    findings: Findings, scenario: Scenario, situation: Situation, saves: list[int], waiting: deque[Situation]
+) -> None:
+    """Let each save fail in turn, before and after it is done: the agent ends, and another starts at once or in a new boot."""
+    assert situation.running is not None
+    slot, boot_id = situation.running
+    found = None if situation.insertion is None else Insertion.FOUND
+    for failure, at in itertools.product((Failure.STORE, Failure.STORE_AFTERWARDS), saves):
+        machine = Machine(situation.world, scenario, slot, boot_id, at, failure)
+        findings.runs += 1
+        try:
+            machine.run(situation.insertion)
+            findings.violations.append(f"the agent went on although its record was not saved ({scenario})")
+        except StoreFailedError:
+            pass
+        findings.violations += machine.violations
+        after = replace(machine.world, boots=0)
+        for running, insertion in ((None, found), (situation.running, found), (situation.running, Insertion.NEW)):
+            waiting.append(Situation(after, situation.cuts + 1, insertion if situation.insertion else None, running))
 
 
 def other_boot_id(world: World) -> BootId:
@@ -439,7 +499,7 @@ def judge_rest(machine: Machine, scenario: Scenario, cuts: int, rest: Rest) -> I
     yield from machine.violations
     if rest is Rest.IDLE and machine.slot is not record.committed.slot:
         yield "at rest outside the committed slot"
-    if rest is Rest.DEGRADED and scenario.fault is Fault.NONE:
+    if rest is Rest.DEGRADED and scenario.fault.is_over:
         yield "degraded without a fault"
     release, chunks = world.contents[0 if machine.slot is Slot.A else 1]
     if chunks != CHUNKS or (rest is Rest.IDLE and release != record.committed.sequence):
@@ -458,7 +518,7 @@ def judge_rest(machine: Machine, scenario: Scenario, cuts: int, rest: Rest) -> I
         yield "the committed slot cannot be booted"
     if rest is Rest.IDLE and scenario.behaviour is not Behaviour.STOPS_LATER:
         yield from _stays(machine, scenario)
-    is_good = scenario.behaviour is Behaviour.GOOD and scenario.fault is Fault.NONE
+    is_good = scenario.behaviour is Behaviour.GOOD and scenario.fault.is_over
     if is_good and rest is Rest.IDLE:
         yield from _good_bundle_goes_in(machine, scenario)
     if is_good and commits and cuts <= 1 and record.committed.sequence != OFFERED and _keeps(scenario.memory):

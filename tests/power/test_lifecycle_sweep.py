@@ -15,6 +15,7 @@ from tests.matrix import By, On, attack
 from tests.power.boot_loader_models import Memory, Ours, RaucGrub, RaucUboot
 from tests.power.lifecycle_world import Behaviour, Fault, Findings, Machine, Scenario, explore
 from usbupdate.core import lifecycle
+from usbupdate.device import obligations
 from usbupdate.device.obligations import Obligations
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def fault_scenarios() -> Iterator[Scenario]:
         yield Scenario(memory, behaviour, fault=fault, cuts=1)
         yield Scenario(memory, behaviour, fault=fault, cuts=1, is_used=True)
         yield Scenario(memory, behaviour, fault=fault, cuts=1, is_ordered_back=True)
+    # A save may fail, and then another, or the power.
+    yield from (Scenario(Ours(), behaviour, fault=Fault.STORE, cuts=2, is_used=True) for behaviour in Behaviour)
 
 
 def _title(scenario: Scenario) -> str:
@@ -85,6 +88,16 @@ def test_the_search_finds_a_commit_that_takes_two_steps(memory: Memory, monkeypa
         lifecycle, "committed", lambda record, moment: replace(whole(record, moment), committed=record.committed)
     )
     assert explore(Scenario(memory, Behaviour.GOOD, cuts=1, is_used=True)).violations
+
+
+def test_the_search_finds_an_agent_that_goes_on_although_its_record_was_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OtherError(Exception):
+        pass
+
+    # Without the lines that let it pass, it is taken for a fault of the slot: when an install that was cut is taken up again.
+    monkeypatch.setattr(obligations, "StoreFailedError", OtherError)
+    violations = explore(Scenario(Ours(), Behaviour.GOOD, fault=Fault.STORE, cuts=2)).violations
+    assert any("went on although its record was not saved" in violation for violation in violations)
 
 
 @by_loader
