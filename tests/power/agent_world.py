@@ -52,7 +52,7 @@ BEFORE, FIRST, OFFERED, CURE = 1, 2, 3, 4
 one that comes after all."""
 
 _DEVICE: Final = "lab/dev"
-_CONSTANT: Final = frozenset({"metadata", "targets", "payload"})
+CONSTANT: Final = frozenset({"metadata", "targets", "payload"})
 _INCOMPLETE: Final = frozenset(
     {
         Flaw.RECEIPTS_MISSING,
@@ -191,7 +191,7 @@ class World:
     def recorder(self, scenario: Scenario) -> Recorder:
         """Return what sees every change of device and stick."""
         stick_folder = f"sticks/{scenario.stick}/usbupdate"
-        return Recorder(self.top, ("lab", stick_folder), _CONSTANT, stick_folder)
+        return Recorder(self.top, ("lab", stick_folder), CONSTANT, stick_folder)
 
     # --- What happens -------------------------------------------------------------------------------------------------
 
@@ -217,22 +217,26 @@ class World:
         mishaps = scenario.mishaps if mishaps is None else mishaps
         self.tally.runs += 1
         try:
-            match way:
-                case Way.INSERT:
-                    self._bench().insert(self.top / "sticks" / (name or scenario.stick))
-                case Way.BOOT:
-                    self._bench().boot(mishaps)
-                case Way.BOOT_WITHOUT:
-                    self._bench().remove()
-                    self._bench().boot(mishaps)
-                case _:
-                    assert_never(way)
+            self.perform(way, scenario, name, mishaps)
         except (RefusedError, RejectedError, MediumError, BusyError) as error:
             self.tally.errors[type(error).__name__] += 1
             if not name and scenario.release is Release.GOOD and scenario.is_taken:
                 self.problems.append(f"a good stick was answered by {type(error).__name__}: {error}")
         except (UsbupdateError, OSError, AssertionError, ValueError, LookupError, TypeError) as error:
             self.problems.append(f"{way} ended in {type(error).__name__}: {error}")
+
+    def perform(self, way: Way, scenario: Scenario, name: str, mishaps: Mishaps) -> None:
+        """Do one thing to the device."""
+        match way:
+            case Way.INSERT:
+                self._bench().insert(self.top / "sticks" / (name or scenario.stick))
+            case Way.BOOT:
+                self._bench().boot(mishaps)
+            case Way.BOOT_WITHOUT:
+                self._bench().remove()
+                self._bench().boot(mishaps)
+            case _:
+                assert_never(way)
 
     def settle(self, way: Way, scenario: Scenario, name: str = "", mishaps: Mishaps | None = None) -> None:
         """Do one thing and take every restart that is asked for."""
@@ -274,10 +278,14 @@ class World:
 
     def judge_cut(self, scenario: Scenario) -> None:
         """Note what is wrong at the moment of the cut: a slot that may be booted and is not whole, a log that accuses."""
+        self.judge_bootable_slots()
+        self._judge_stick(scenario)
+
+    def judge_bootable_slots(self) -> None:
+        """Note every slot that may be booted and is not whole."""
         for slot, found in simulated.status(self.device / BOOT_LOADER_FILE).items():
             if found.good and self._held(slot) is None:
                 self.problems.append(f"slot {slot} could be booted half-written")
-        self._judge_stick(scenario)
 
     def _judge_stick(self, scenario: Scenario) -> None:
         logs = self.top / "sticks" / scenario.stick / "usbupdate/logs"
@@ -301,12 +309,16 @@ class World:
         for slot, installed in record.whole.items():
             if self._held(slot) != installed.sequence:
                 self.problems.append(f"slot {slot} is believed whole and is not")
-        for slot, found in simulated.status(self.device / BOOT_LOADER_FILE).items():
-            if found.good is not (slot in record.whole):
-                self.problems.append(f"slot {slot} can be booted: {found.good}, believed whole: {slot in record.whole}")
+        self.judge_boot_loader(record)
         if TrustStore(self.device / "state/trust").newest_root()[0] < record.root.version:
             self.problems.append("the trust store forgot a root that the state remembers")
         self._judge_receipts(record, receipts, before)
+
+    def judge_boot_loader(self, record: DeviceRecord) -> None:
+        """Note where the boot loader remembers otherwise than the device."""
+        for slot, found in simulated.status(self.device / BOOT_LOADER_FILE).items():
+            if found.good is not (slot in record.whole):
+                self.problems.append(f"slot {slot} can be booted: {found.good}, believed whole: {slot in record.whole}")
 
     def judge_status(self) -> None:
         """Note where `status` says otherwise than the device's own files."""
