@@ -77,6 +77,8 @@ class Tally:
     cuts: int = 0
     second_cuts: int = 0
     runs: int = 0
+    layers: Counter[str] = field(default_factory=Counter)
+    """How many of the first cuts fell before a change of what."""
     flaws: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -86,6 +88,7 @@ class Tally:
         self.cuts += other.cuts
         self.second_cuts += other.second_cuts
         self.runs += other.runs
+        self.layers += other.layers
         self.flaws += other.flaws
         self.errors += other.errors
         self.violations += other.violations

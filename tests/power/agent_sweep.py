@@ -49,6 +49,7 @@ def sweep(world: World, scenario: Scenario, extent: Extent = EVERYTHING_ONCE) ->
     followed = followed[min(1, extent.again - 1) :: extent.again] if extent.again else []
     for cut in chosen:
         world.tally.cuts += 1
+        world.tally.layers[cut.layer] += 1
         for way in _ways(cut):
             what = f"{scenario.name}, {cut.title}, then {way}"
             world.lay(cut.picture, scenario)
@@ -62,7 +63,8 @@ def sweep(world: World, scenario: Scenario, extent: Extent = EVERYTHING_ONCE) ->
             world.judged(what)
             for again in (_essential(seconds) if extent.only_essential else seconds)[:: extent.second]:
                 world.tally.second_cuts += 1
-                _go_on_after_second(world, scenario, again, what)
+                for way_again in _ways_again(again):
+                    go_on(world, scenario, again, way_again, what)
                 if world.tally.violations and extent.stops:
                     return world.tally
         if world.tally.violations and extent.stops:
@@ -70,13 +72,16 @@ def sweep(world: World, scenario: Scenario, extent: Extent = EVERYTHING_ONCE) ->
     return world.tally
 
 
-def _go_on_after_second(world: World, scenario: Scenario, cut: Cut, what: str) -> None:
-    for way in _ways_again(cut):
-        world.lay(cut.picture, scenario)
+def go_on(world: World, scenario: Scenario, cut: Cut, way: Way, what: str) -> None:
+    """Lay down what a cut left, go on, and judge the rest."""
+    world.lay(cut.picture, scenario)
+    try:
         world.judge_cut(scenario)
-        world.settle(way, scenario)
-        _judge_end(world, scenario, cut)
-        world.judged(f"{what}, {cut.title}, then {way}")
+    except (UsbupdateError, OSError) as error:
+        world.problems.append(f"it cannot be judged: {type(error).__name__}: {error}")
+    world.settle(way, scenario)
+    _judge_end(world, scenario, cut)
+    world.judged(f"{what}, {cut.title}, then {way}")
 
 
 def sweep_provisioning(world: World, extent: Extent = EVERYTHING_ONCE) -> Tally:
@@ -127,7 +132,7 @@ def _judge_end(world: World, scenario: Scenario, cut: Cut) -> None:
 def _ways(cut: Cut) -> tuple[Way, ...]:
     """Return how it can go on: what was unsynced is lost by a machine that goes down, not by a process that is killed."""
     after_power = (Way.BOOT, Way.BOOT_WITHOUT)
-    is_power = cut.loss in {Loss.UNSYNCED_CONTENTS, Loss.ALL_UNSYNCED, Loss.NAMES_OF_ONE_FOLDER}
+    is_power = cut.loss in {Loss.UNSYNCED_CONTENTS, Loss.ALL_UNSYNCED, Loss.NAMES_OF_ONE_FOLDER, Loss.ANY_UNFLUSHED}
     return after_power if is_power else (Way.INSERT, *after_power)
 
 

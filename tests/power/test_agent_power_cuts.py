@@ -254,6 +254,7 @@ def _main() -> None:
     for name, tally in by_name.items():
         _print(f"{name}: {_figures(tally)}")
     _print(f"all: {_figures(total)}")
+    _print(f"first cuts by what was about to change: {dict(total.layers)}")
     _print(f"answers to sticks: {dict(total.errors)}")
     _print(f"logs on sticks at a cut: {dict(total.flaws)}")
     for violation in total.violations:

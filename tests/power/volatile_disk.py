@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.power.device_ports import port_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -32,6 +34,8 @@ class Loss(StrEnum):
     """Names in directories without fsync are gone too."""
     NAMES_OF_ONE_FOLDER = "the unsynced names of one folder"
     """Those of other folders without fsync have reached the disk."""
+    ANY_UNFLUSHED = "any of the unflushed writes"
+    """Some have reached the disk and others have not, in whatever order they were made; see `tests.power.reordered_disk`."""
     FAT_NAME = "a name on FAT"
     """A rename over a file on the stick: the old name is gone, and the new file still has its name `*.part`."""
 
@@ -59,6 +63,12 @@ class Cut:
     effect: str
     loss: Loss
     picture: Picture
+
+    @property
+    def layer(self) -> str:
+        """What was about to change."""
+        place = self.effect.split(", ")[0].rpartition(" ")[2]
+        return port_of(place) or "what the simulation keeps"
 
     @property
     def title(self) -> str:
@@ -231,13 +241,6 @@ class Recorder:
     def _tops(self) -> list[str]:
         return [f"{self._top}/{folder}" for folder in self._folders]
 
-    def _place(self, path: str | bytes | os.PathLike[str], dir_fd: int | None = None) -> str:
-        """Return where a name really stands, for the last part of a path is never followed by what changes names."""
-        text = os.fsdecode(path)
-        folder, name = os.path.split(text)
-        base = os.readlink(f"/proc/self/fd/{dir_fd}") if dir_fd is not None else os.getcwd()  # noqa: PTH109, PTH115 - the same
-        return os.path.join(os.path.realpath(os.path.join(base, folder)), name)  # noqa: PTH118 - the same
-
     def _will_change_names(self, place: str) -> None:
         folder = os.path.dirname(place)  # noqa: PTH120 - the same
         number = os.stat(folder).st_ino  # noqa: PTH116 - the same
@@ -264,7 +267,7 @@ class Recorder:
 
     def _will_write(self, descriptor: int, contents: bytes | None, offset: int, call: str) -> None:
         """Note a write, or a change of length when `contents` is None."""
-        path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - the same
+        path = path_of(descriptor)
         if not self._is_watched(path):
             return
         self.effects += 1
@@ -290,7 +293,7 @@ class Recorder:
         real = self._real[call]
 
         def changed(path: str, *rest: object, dir_fd: int | None = None) -> object:
-            place = self._place(path, dir_fd)
+            place = place_of(path, dir_fd)
             keywords = {} if dir_fd is None else {"dir_fd": dir_fd}
             if not self._is_watched(place):
                 return real(path, *rest, **keywords)
@@ -310,14 +313,14 @@ class Recorder:
         real = self._real[call]
 
         def changed(source: str, path: str, *rest: object, **keywords: object) -> object:
-            place = self._place(path)
+            place = place_of(path)
             if not self._is_watched(place):
                 return real(source, path, *rest, **keywords)
             is_over_a_file = call in {"rename", "replace"} and os.path.lexists(place) and place.startswith(self._on_fat)
             self._before(call, place, place if is_over_a_file else "")
             self._will_change_names(place)
             if call in {"rename", "replace"}:
-                self._will_change_names(self._place(source))
+                self._will_change_names(place_of(source))
                 self._will_orphan(place)
             return real(source, path, *rest, **keywords)
 
@@ -325,7 +328,7 @@ class Recorder:
 
     def _open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> object:
         keywords = {} if dir_fd is None else {"dir_fd": dir_fd}
-        place = self._place(path, dir_fd) if flags & os.O_CREAT else ""
+        place = place_of(path, dir_fd) if flags & os.O_CREAT else ""
         if not self._is_watched(place) or os.path.lexists(place):
             return self._real["open"](path, flags, mode, **keywords)
         self._before("create", place)
@@ -338,7 +341,7 @@ class Recorder:
 
     def _write(self, descriptor: int, contents: bytes) -> object:
         if stat.S_ISREG((found := os.fstat(descriptor)).st_mode):
-            is_appending = _flags_of(descriptor) & os.O_APPEND
+            is_appending = flags_of(descriptor) & os.O_APPEND
             offset = found.st_size if is_appending else os.lseek(descriptor, 0, os.SEEK_CUR)
             self._will_write(descriptor, bytes(contents), offset, "write")
         return self._real["write"](descriptor, contents)
@@ -352,7 +355,7 @@ class Recorder:
         return self._real["ftruncate"](descriptor, size)
 
     def _fsync(self, descriptor: int) -> object:
-        path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - the same
+        path = path_of(descriptor)
         if self._is_watched(path):
             self._before("fsync", path)
             found = os.fstat(descriptor)
@@ -389,6 +392,19 @@ class Recorder:
             self._held.clear()
 
 
-def _flags_of(descriptor: int) -> int:
+def place_of(path: str | bytes | os.PathLike[str], dir_fd: int | None = None) -> str:
+    """Return where a name really stands, for the last part of a path is never followed by what changes names."""
+    folder, name = os.path.split(os.fsdecode(path))
+    base = os.getcwd() if dir_fd is None else path_of(dir_fd)  # noqa: PTH109 - the inner loop of the sweep
+    return os.path.join(os.path.realpath(os.path.join(base, folder)), name)  # noqa: PTH118 - the same
+
+
+def path_of(descriptor: int) -> str:
+    """Return what an open descriptor is of."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - the same
+
+
+def flags_of(descriptor: int) -> int:
+    """Return the flags with which a descriptor was opened."""
     lines: Final = Path(f"/proc/self/fdinfo/{descriptor}").read_text("ascii").splitlines()
     return int(next(line for line in lines if line.startswith("flags:")).split()[1], 8)
