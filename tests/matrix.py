@@ -17,6 +17,7 @@ class By(StrEnum):
     OLD_STICK = "whoever kept an old stick"
     TECHNICIAN = "a dishonest technician"
     OWNER = "whoever has a device in hand"
+    LOCAL = "another user of the device, without root"
     SIGNER = "one dishonest signer, or a packager that errs"
     STOLEN_KEY = "whoever stole keys"
     NETWORK = "whoever is in the office's network"

@@ -10,12 +10,14 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Final, Self
 
 PRIVATE: Final = 0o600
 PUBLIC: Final = 0o644
+PRIVATE_FOLDER: Final = 0o700
 
 _PART_SUFFIX: Final = ".part"
 
@@ -215,6 +217,17 @@ def make_directory(path: Path, *, mode: int = 0o755) -> None:
         sync_directory(folder.parent)
 
 
+def make_private(path: Path) -> None:
+    """Make the directory `path` and every missing one above it, durably, and close it to everybody but its owner.
+
+    Raises:
+        OSError: some of the directories may have been made, or it may be as open as it was.
+    """
+    make_directory(path, mode=PRIVATE_FOLDER)
+    path.chmod(PRIVATE_FOLDER)
+    sync_directory(path)
+
+
 def clone_tree(source: Path, destination: Path) -> None:
     """Make the new directory `destination` hold what `source` holds, for `sync_tree` to make durable.
 
@@ -224,7 +237,7 @@ def clone_tree(source: Path, destination: Path) -> None:
     Raises:
         OSError: `destination` exists, or some of it has been made.
     """
-    destination.mkdir()
+    destination.mkdir(mode=stat.S_IMODE(source.stat().st_mode))
     for entry in source.iterdir():
         copy = destination / entry.name
         if entry.is_symlink():

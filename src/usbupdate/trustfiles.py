@@ -56,7 +56,7 @@ class TrustFiles:
 
     def save_floor(self, contents: bytes) -> None:
         """Replace the time floor; see `TrustFolder`."""
-        durable.save(self.path / _FLOOR, contents)
+        durable.save(self.path / _FLOOR, contents, mode=durable.PRIVATE)
 
     def read_origin(self) -> str:
         """Return what was saved as the name of the stick that brought the newest metadata; a hint, empty if unknown."""
@@ -65,7 +65,7 @@ class TrustFiles:
     def save_origin(self, origin: str) -> None:
         """Remember what the stick that brought the newest metadata is called; the name is its own and cut short."""
         printable = "".join(char for char in origin[:_ORIGIN_MAX] if char.isprintable())
-        durable.save(self.path / _ORIGIN, printable.encode("utf-8", errors="replace"))
+        durable.save(self.path / _ORIGIN, printable.encode("utf-8", errors="replace"), mode=durable.PRIVATE)
 
     def begin(self, version: int, root: bytes) -> None:
         """Lay out a new generation that trusts one root, durably.
@@ -73,8 +73,8 @@ class TrustFiles:
         Raises:
             OSError: some of it may be there.
         """
-        durable.make_directory(self.path / _HISTORY)
-        durable.save(self.path / _HISTORY / f"{version}.root.json", root)
+        durable.make_directory(self.path / _HISTORY, mode=durable.PRIVATE_FOLDER)
+        durable.save(self.path / _HISTORY / f"{version}.root.json", root, mode=durable.PRIVATE)
         durable.point(self.path / "root.json", f"{_HISTORY}/{version}.root.json")
 
 

@@ -12,13 +12,14 @@ from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.bootloaders import simulated
 from usbupdate.device.check import check_device
 from usbupdate.device.configuration import load_configuration
-from usbupdate.device.findings import Finding, Weight
 from usbupdate.device.surroundings import LIBRARIES, Surroundings, looks_at_signals, looks_at_system
 
 from .test_configuration import SMALL, WHOLE, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from usbupdate.device.findings import Finding
 
 TOP = Path(__file__).parents[2]
 
@@ -64,9 +65,30 @@ def test_a_state_folder_that_everybody_may_read_is_found(tmp_path: Path) -> None
     (tmp_path / "state").mkdir(mode=0o755)
     (tmp_path / "state").chmod(0o755)
     finding = found(write(tmp_path, SMALL))["privacy"]
-    assert not finding.ok
-    assert finding.weight is Weight.SHOULD
+    assert finding.is_missing
     assert "chmod o=" in finding.advice
+
+
+@pytest.mark.parametrize("open_to_others", ["device.toml", "root.json", "grubenv"])
+def test_what_the_release_says_and_others_may_change_is_found(
+    tmp_path: Path, surroundings: Surroundings, open_to_others: str
+) -> None:
+    (tmp_path / "root.json").touch()
+    path = write(tmp_path, board(tmp_path).read_text("utf-8").replace("/etc/usbupdate/root.json", "root.json"))
+    assert found(path, surroundings)["release's files"].ok
+    (tmp_path / open_to_others).chmod(0o666)
+    finding = found(path, surroundings)["release's files"]
+    assert finding.is_missing
+    assert f"chmod go-w {tmp_path / open_to_others}" in finding.advice
+
+
+def test_a_signal_command_that_others_may_change_is_found(tmp_path: Path) -> None:
+    command = tmp_path / "buzzer"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o757)
+    finding = found(write(tmp_path, SMALL + f'[signals]\ncommand = ["{command}"]\n'))["signal command"]
+    assert not finding.ok
+    assert "is not run" in finding.text
 
 
 def test_folders_of_checks_and_gates_are_looked_at_and_not_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ Source: design, sections 9 and 10.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from usbupdate.core.words import Slot
 from usbupdate.device import identity
@@ -16,9 +16,10 @@ from usbupdate.device.booted import booted_slot
 from usbupdate.device.bootloaders.board import told_by_loader
 from usbupdate.device.bootloaders.look import look_at_boot_loader
 from usbupdate.device.configuration import BootLoaderType, Configuration, load_configuration, read_configured_root
-from usbupdate.device.findings import Finding, Look, Weight, Wrong
+from usbupdate.device.findings import Finding, Look, Wrong
 from usbupdate.device.health import folder_problem
 from usbupdate.device.machine import TRUST_FOLDER
+from usbupdate.device.reliance import exposed_release, exposed_state
 from usbupdate.device.slots import BlockSlots
 from usbupdate.device.statestore import StateStore
 from usbupdate.device.surroundings import Surroundings, looks_at_signals, looks_at_system
@@ -29,8 +30,6 @@ from usbupdate.errors import NotProvisionedError, UsbupdateError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-_OTHERS: Final = 0o007
 
 
 def check_device(configuration_path: Path, surroundings: Surroundings | None = None) -> list[Finding]:
@@ -51,7 +50,8 @@ def check_device(configuration_path: Path, surroundings: Surroundings | None = N
 def _looks_everywhere(configuration: Configuration) -> Iterator[Look]:
     state_dir = configuration.state_dir
     yield Look("state folder", lambda: _state_folder(state_dir))
-    yield Look("privacy", lambda: _privacy(state_dir), Weight.SHOULD)
+    yield Look("privacy", lambda: _privacy(configuration))
+    yield Look("release's files", lambda: _release(configuration))
     yield Look("marker and state", lambda: f"format {StateStore(state_dir).load().format}")
     yield Look("key", lambda: identity.load_signer(state_dir).public_key.keyid)
     yield Look("unit", lambda: _unit(state_dir))
@@ -83,14 +83,16 @@ def _state_folder(state_dir: Path) -> str:
     return str(state_dir)
 
 
-def _privacy(state_dir: Path) -> str | Wrong:
-    try:
-        mode = state_dir.stat().st_mode
-    except OSError as error:
-        raise NotProvisionedError(path=str(state_dir)) from error
-    if mode & _OTHERS:
-        return Wrong(f"{state_dir} is open to every user.", f"Run 'chmod o= {state_dir}'.")
-    return "only root looks into the state folder"
+def _privacy(configuration: Configuration) -> str | Wrong:
+    if not configuration.state_dir.is_dir():
+        raise NotProvisionedError(path=str(configuration.state_dir))
+    found = exposed_state(configuration)
+    return Wrong(found.text, found.advice) if found else "only root looks into the state folder"
+
+
+def _release(configuration: Configuration) -> str | Wrong:
+    found = exposed_release(configuration)
+    return Wrong(found.text, found.advice) if found else "only root changes them"
 
 
 def _unit(state_dir: Path) -> str | Wrong:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.core.plaintext import printable
 from usbupdate.core.receipt import DETAIL_MAX, Check, CheckResult
 from usbupdate.device import process
+from usbupdate.device.exposure import changeable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,6 @@ DETAILS_MAX: Final = 2 * DETAIL_MAX
 _LATER: Final = 75  # EX_TEMPFAIL
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _BACKUP: Final = re.compile(r"(?:\..*|.*~|.*\.(?:bak|orig|rej|swp|tmp|disabled|rpmnew|rpmorig|rpmsave|dpkg-[a-z]+))", re.DOTALL)
-_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Gate(StrEnum):
@@ -153,12 +152,8 @@ def _executables(folder: Path | None) -> list[Path] | _Unsafe:
 
 def _unsafe(path: Path) -> _Unsafe | None:
     """Return why somebody besides root and the user who runs this could change what is run."""
-    status = path.stat()
-    if status.st_uid not in {0, os.geteuid()}:
-        return _Unsafe("owner-unsafe", f"{_readable(os.fsencode(path.name))} belongs to another user than root.")
-    if status.st_mode & _OTHERS_WRITE:
-        return _Unsafe("writable-by-others", f"{_readable(os.fsencode(path.name))} may be written by others than its owner.")
-    return None
+    found = changeable(path)
+    return None if found is None else _Unsafe(found.reach, found.text)
 
 
 def _folder_check(folder: Path | None, unsafe: _Unsafe) -> Check:

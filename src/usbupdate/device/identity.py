@@ -58,7 +58,7 @@ def create(state_dir: Path, device: DeviceId | None) -> Identity:
     folder = state_dir / FOLDER
     if (folder / IDENTITY_FILE).exists():
         raise AlreadyProvisionedError(path=str(folder / IDENTITY_FILE))
-    durable.make_directory(folder, mode=0o700)
+    durable.make_directory(folder, mode=durable.PRIVATE_FOLDER)
     if not (folder / KEY_FILE).exists():
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         durable.save(folder / KEY_FILE, pem, mode=durable.PRIVATE)
@@ -66,7 +66,7 @@ def create(state_dir: Path, device: DeviceId | None) -> Identity:
     public = PublicKey(_private_key(folder / KEY_FILE).public_key().public_bytes_raw())
     fingerprint = Identity(DeviceId("unnamed"), public).fingerprint
     identity = Identity(device or DeviceId(f"device-{fingerprint[:_DIGITS_OF_ID]}"), public)
-    durable.save(folder / IDENTITY_FILE, form.encode(identity))
+    durable.save(folder / IDENTITY_FILE, form.encode(identity), mode=durable.PRIVATE)
     return identity
 
 

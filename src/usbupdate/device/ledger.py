@@ -182,14 +182,14 @@ class Ledger:
         with _translated():
             # Ed25519 signs the same text in the same way, so an unchanged ledger costs no write.
             if not path.is_file() or plainfile.read(path, checkpoint.CHECKPOINT_SIZE_MAX) != note:
-                durable.make_directory(self._folder, mode=0o700)
-                durable.save(path, note)
+                durable.make_directory(self._folder, mode=durable.PRIVATE_FOLDER)
+                durable.save(path, note, mode=durable.PRIVATE)
         return note
 
     def _write(self, record: bytes) -> None:
         path = self._folder / RECEIPTS_FILE
         with _translated():
-            durable.make_directory(self._folder, mode=0o700)
+            durable.make_directory(self._folder, mode=durable.PRIVATE_FOLDER)
             if path.exists() and path.stat().st_size != self._contents.end:
                 durable.truncate(path, self._contents.end)
             try:

@@ -18,6 +18,7 @@ from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.ledger import Ledger
 from usbupdate.device.pipeline import WORKERS
+from usbupdate.device.reliance import require_closed
 from usbupdate.device.unit import load_unit
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
@@ -74,12 +75,13 @@ class Machine:
     workers: int = WORKERS
     """How many chunks are worked on at once."""
 
-    def require_key(self) -> None:
-        """Refuse where the device could not sign what becomes of an update.
+    def require_reliable(self) -> None:
+        """Refuse where the device could not sign what becomes of an update, or others hold what it relies on.
 
         Raises:
-            NotReadyError: its key or its identity is missing, unreadable, or in the reach of others.
+            NotReadyError: its key or its identity is missing or unreadable, or something is in the reach of others.
         """
+        require_closed(self.configuration)
         identity.load_signer(self.configuration.state_dir)
 
     def refresh(

@@ -270,7 +270,7 @@ def _mounted(device: StickDevice, filesystem: FileSystem, run_dir: Path) -> Iter
     """Mount a partition in a folder of its own that only root may enter, and take it away whatever happens."""
     _require_unused(device, run_dir)
     try:
-        durable.make_directory(run_dir, mode=0o700)
+        durable.make_directory(run_dir, mode=durable.PRIVATE_FOLDER)
         folder = Path(tempfile.mkdtemp(prefix="stick-", dir=run_dir))
     except OSError as error:
         raise MountFailedError(

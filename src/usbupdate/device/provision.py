@@ -24,6 +24,7 @@ from usbupdate.device.configuration import ClockTrust, Configuration, read_confi
 from usbupdate.device.drafts import DeviceDrafts
 from usbupdate.device.ledger import RECEIPTS_FILE
 from usbupdate.device.machine import LEDGER_FOLDER, TRUST_FOLDER, open_ledger
+from usbupdate.device.reliance import require_closed
 from usbupdate.device.statestore import PROVISIONED_FILE, StateStore
 from usbupdate.device.truststore import TrustStore
 from usbupdate.device.unit import Unit, require_sound_unit, save_unit
@@ -80,13 +81,16 @@ def provision(configuration: Configuration, running: Installed, request: Request
         UnusableValueError: the id or a group is not of its grammar.
         UnusableFileError: the state folder cannot be written.
         NotReadyError: the configured root is no root, or what an interrupted provisioning left cannot be used.
+        ExposedError: others than root could have changed what it is made from, or what is made.
         DeviceLockedError: another command is at work.
     """
     state_dir = configuration.state_dir
     require_sound_unit(Unit(request.device or DeviceId("unnamed"), request.groups))
     root = read_configured_root(configuration)
     try:
-        durable.make_directory(state_dir, mode=0o700)
+        # What it is mounted from is open to everybody when it was just made.
+        durable.make_private(state_dir)
+        require_closed(configuration)
         with lock.locked(state_dir):
             return _provision(configuration, running, request, clock, root)
     except OSError as error:

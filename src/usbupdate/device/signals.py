@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from usbupdate import durable, plainfile
 from usbupdate.core.plaintext import one_line
 from usbupdate.device import process
+from usbupdate.device.exposure import changeable
 from usbupdate.device.notify import Notifier
 
 if TYPE_CHECKING:
@@ -167,5 +168,6 @@ class DeviceAnnouncer:
 
     def _run_command(self, signal: Signal) -> None:
         """Only the signal's name goes to the command: the reason may quote what stands on a stick."""
-        if self._configuration.command:
+        # It runs as root; `device check` says why it is silent.
+        if self._configuration.command and changeable(Path(self._configuration.command[0])) is None:
             process.run([*self._configuration.command, str(signal)], timeout_s=_COMMAND_S, output_limit=0)

@@ -121,7 +121,7 @@ class Taking:
             problem = self._obligations.loader_problem or self._obligations.ledger_problem
             if problem is not None or not (is_stuck and insertion is Insertion.PERSON):
                 raise DegradedError(problem=str(problem or lifecycle.STUCK_OUTSIDE.text))
-        self._machine.require_key()
+        self._machine.require_reliable()
         if not self._machine.ledger.has_room():
             raise LedgerFullError
 

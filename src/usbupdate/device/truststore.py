@@ -63,7 +63,7 @@ class TrustStore:
             if any(path != generation for path in self._generations()) or (self._folder / CURRENT).is_symlink():
                 raise TrustExistsError(path=str(self._folder))
             self._sweep(None)
-            durable.make_directory(generation)
+            durable.make_directory(generation, mode=durable.PRIVATE_FOLDER)
             TrustFiles(generation).begin(document.version, root)
             durable.point(self._folder / CURRENT, generation.name)
 

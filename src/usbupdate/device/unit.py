@@ -63,7 +63,7 @@ def save_unit(state_dir: Path, unit: Unit) -> None:
     """
     require_sound_unit(unit)
     groups = ", ".join(f'"{group}"' for group in unit.groups)
-    durable.save(state_dir / UNIT_FILE, f'id = "{unit.id}"\ngroups = [{groups}]\n'.encode("ascii"))
+    durable.save(state_dir / UNIT_FILE, f'id = "{unit.id}"\ngroups = [{groups}]\n'.encode("ascii"), mode=durable.PRIVATE)
 
 
 def require_sound_unit(unit: Unit) -> None:

@@ -60,6 +60,7 @@ from usbupdate.errors.notready import (
     ConfiguredRootError as ConfiguredRootError,
     DegradedError as DegradedError,
     DeviceUnfitError as DeviceUnfitError,
+    ExposedError as ExposedError,
     IdentityMissingError as IdentityMissingError,
     IdentityUnreadableError as IdentityUnreadableError,
     KeyExposedError as KeyExposedError,

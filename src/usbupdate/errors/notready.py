@@ -136,6 +136,16 @@ class KeyExposedError(NotReadyError):
 
 
 @dataclass(eq=False)
+class ExposedError(NotReadyError):
+    """Others than root can change, or look into, something that an installation relies on."""
+
+    place: str
+    problem: str
+    says = "This device does not rely on {place}: it {problem}."
+    hint = "Find out who has used that. 'usbupdate device check' says how to close it; nothing is installed until then."
+
+
+@dataclass(eq=False)
 class StateMissingError(NotReadyError):
     """The device was provisioned, but its state file is gone."""
 
