@@ -11,6 +11,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
+# What builds a release is a virtual environment of its own, in which nothing is that the lock does not name.
+RELEASE := .venv-release
+RELEASE_STAMP := $(RELEASE)/.installed-from-lock
+LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(RELEASE)/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 TESTS ?= tests
 PYTEST_FLAGS ?= -q
 # What `make vm` makes: an office, a device that trusts it, and the stick with its next release. VM_DIR is another folder, with
@@ -28,7 +33,7 @@ VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n
 # mke2fs lives in /usr/sbin, which is not on a user's PATH everywhere.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help install demo test check format lint types unit property attack power e2e long fuzz bench fix docs-check clean \
+.PHONY: lock audit release help install demo test check format lint types unit property attack power e2e long fuzz bench fix docs-check clean \
 	vm vm-install vm-test vm-smoke
 
 help: ## say what there is
@@ -94,6 +99,22 @@ $(VM_STICK): | $(VM_OFFICE)/released-2
 	@images/usbupdate-vm stick $(VM_FOLDER) $@ >/dev/null
 	@rm -rf $(VM_FOLDER)
 
+$(RELEASE_STAMP): requirements/build.txt .ci/prepare
+	@PYTHON="$(PYTHON)" .ci/prepare
+	@test -x $(RELEASE)/bin/python || "$(PYTHON)" -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	@touch $@
+
+lock: $(RELEASE_STAMP) ## renew requirements/*.txt: what a release is made from, each version with its hashes
+	@$(LOCK) --output-file requirements/release.txt pyproject.toml
+	@$(LOCK) --extra release --output-file requirements/build.txt pyproject.toml
+
+audit: $(RELEASE_STAMP) ## ask PyPI for known vulnerabilities of what is locked; needs a network, and says so without one
+	@$(RELEASE)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/release.txt -r requirements/build.txt
+
+release: $(RELEASE_STAMP) ## the wheel and its bill of materials, the same bytes at each build of a commit, into dist
+	@.ci/release $(RELEASE)/bin
+
 vm-install: ## what the reference device is built and run with
 	@PYTHON="$(PYTHON)" .ci/prepare vm
 
@@ -119,5 +140,5 @@ docs-check: $(STAMP) ## generated documents are current, links lead somewhere
 
 clean: ## remove everything that is made here
 	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) $(VM_FOLDER) $(VM_RELEASE) $(VM_DIR)vm-returned fuzz-found
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(RELEASE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
