@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections import Counter
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -17,6 +18,7 @@ from usbupdate.audit.findings import Flaw
 from usbupdate.audit.verdict import verify
 from usbupdate.core import identity as identity_form, recordform
 from usbupdate.core.authorisation import used_in
+from usbupdate.core.chunks import unpack_here
 from usbupdate.core.layout import IDENTITY, RECEIPTS
 from usbupdate.core.receipt import OUTCOMES, Event
 from usbupdate.core.record import DeviceRecord, Idle, Leaving, Recording
@@ -196,7 +198,7 @@ class World:
     # --- What happens -------------------------------------------------------------------------------------------------
 
     def _bench(self) -> Bench:
-        return Bench(self.device, self._hear, Quiet(), workers=1)
+        return Bench(self.device, self._hear, Quiet(), workers=1, unpacking=lambda: nullcontext(unpack_here))
 
     def _hear(self, line: str) -> None:
         """Look at the slot's bytes at every boot that the console tells of."""

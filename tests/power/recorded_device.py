@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import LogCopy
 from usbupdate.audit.findings import Flaw
 from usbupdate.core import identity as identity_form
+from usbupdate.core.chunks import unpack_here
 from usbupdate.core.layout import IDENTITY, RECEIPTS
 from usbupdate.core.receipt import OUTCOMES, Check, CheckResult, Event
 from usbupdate.core.record import Committing, DeviceRecord, Idle, Leaving, Recording
@@ -146,6 +148,7 @@ class RecordedDevice:
             reboot_gate=ConfiguredGate(configuration),
             rebooter=rebooter,
             announcer=_Unheard(),
+            unpacking=lambda: nullcontext(unpack_here),
         )
 
     # --- What must be true --------------------------------------------------------------------------------------------

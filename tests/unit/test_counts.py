@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.payload import CHUNK, ROOTFS, SlotFile, Told, an_image, packed
-from usbupdate.core import chunks
+from usbupdate.core import frames
 from usbupdate.device.installer import Installer
 from usbupdate.device.pipeline import PIECES, WORKERS, unfinished_max
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from usbupdate.core.index import IndexedChunk
+    from usbupdate.core.unpack import Failed
     from usbupdate.medium import DirectoryMedium
 
 COUNT = 192
@@ -63,15 +63,15 @@ def costs(monkeypatch: pytest.MonkeyPatch, _direct_io: None) -> Costs:
 
         return call
 
-    decompress = chunks._decompress_exactly
+    unpack = frames.unpack
 
-    def decompressing(stored: bytes, chunk: IndexedChunk) -> bytes:
+    def unpacking(frame: bytes, size: int, dictionary: bytes = b"") -> bytes | Failed:
         counted.decompressed += 1
-        return decompress(stored, chunk)
+        return unpack(frame, size, dictionary)
 
     for name in CALLS:
         monkeypatch.setattr(os, name, counting(name, getattr(os, name)))
-    monkeypatch.setattr(chunks, "_decompress_exactly", decompressing)
+    monkeypatch.setattr(frames, "unpack", unpacking)
     return counted
 
 

@@ -34,6 +34,8 @@ WRITES_IN_PLACE: dict[str, str] = {
     "device.slotimages": "slots are block devices, or files that stand for them: overwritten in place and synced",
     "device.media": "the folder at which a stick was mounted is empty, and nobody looks for it after a cut",
     "device.lock": "a lock file has no contents",
+    "device.unpacker": "answers through a pipe",
+    "device.unpacking": "memory that it shares with another process, which no file name leads to",
     "packager.stick": "what is unused is taken off a stick, which is read back whole afterwards",
 }
 """What is not a file of ours that must survive a cut, and why."""

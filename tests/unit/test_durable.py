@@ -177,6 +177,28 @@ def test_make_directory_syncs_every_folder_that_got_a_new_name(tmp_path: Path, j
     assert journal == [f"fsync {tmp_path.name}", "fsync a"]
 
 
+@pytest.mark.parametrize("mode", [None, 0o777, 0o750])
+def test_make_private_closes_a_folder_that_is_there_too(tmp_path: Path, mode: int | None) -> None:
+    folder = tmp_path / "a" / "b"
+    if mode is not None:
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+    durable.make_private(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_clone_is_as_open_as_what_it_was_made_from(tmp_path: Path) -> None:
+    (tmp_path / "a" / "inner").mkdir(parents=True)
+    (tmp_path / "a" / "inner").chmod(0o700)
+    (tmp_path / "a").chmod(0o700)
+    before = os.umask(0)
+    try:
+        durable.clone_tree(tmp_path / "a", tmp_path / "b")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "b", tmp_path / "b" / "inner")] == [0o700, 0o700]
+
+
 def test_sync_tree_reaches_every_file_and_folder_and_follows_no_link(tmp_path: Path, journal: list[str]) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "file").touch()

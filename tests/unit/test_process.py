@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from usbupdate.device.process import Finished, run
+from usbupdate.device.process import BARE_ENVIRONMENT, Companion, Finished, run
 
 
 def shell(script: str, *, timeout_s: float = 20, output_limit: int = 1000) -> Finished:
@@ -96,3 +96,40 @@ def test_no_descriptor_stays_open() -> None:
     shell("true")
     shell("sleep 600", timeout_s=0.1)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def companion(script: str) -> Companion:
+    return Companion(["sh", "-c", script], descriptors=(), environment=BARE_ENVIRONMENT)
+
+
+def test_a_companion_answers_as_often_as_it_is_asked() -> None:
+    one = companion("while read -r word; do echo $word; done")
+    assert [one.ask(word, 4, timeout_s=20) for word in (b"one\n", b"two\n")] == [b"one\n", b"two\n"]
+    one.stop()
+
+
+def test_a_companion_that_answers_in_parts_is_waited_for() -> None:
+    one = companion("read -r _; printf a; read -r _ </dev/null; printf b")
+    assert one.ask(b"\n", 2, timeout_s=20) == b"ab"
+    one.stop()
+
+
+@pytest.mark.parametrize(
+    ("script", "error"), [("exit 0", BrokenPipeError), ("printf a", BrokenPipeError), ("sleep 600", TimeoutError)]
+)
+def test_a_companion_without_an_answer_is_an_os_error(script: str, error: type[OSError]) -> None:
+    one = companion(f"read -r _; {script}")
+    with pytest.raises(error):
+        one.ask(b"\n", 2, timeout_s=0.5 if error is TimeoutError else 20)
+    one.stop()
+
+
+def test_a_companion_that_is_stopped_is_gone_with_its_children_and_leaves_nothing_open() -> None:
+    before = {each.name for each in Path("/proc/self/fd").iterdir()}
+    one = companion("sleep 600 & printf %020d $!; wait")
+    child = int(one.ask(b"", 20, timeout_s=20))
+    one.stop()
+    assert gone(child)
+    assert one._child.returncode == -signal.SIGKILL
+    one.stop()
+    assert {each.name for each in Path("/proc/self/fd").iterdir()} == before

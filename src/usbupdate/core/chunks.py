@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final, Protocol
-
-import zstandard
+from typing import TYPE_CHECKING, Protocol
 
 from usbupdate.core.index import zeros
-from usbupdate.core.manifest import CHUNK_SIZE_MAX
 from usbupdate.errors import ContentsDifferError, FrameBrokenError, StoredBytesDifferError
 
 if TYPE_CHECKING:
     from usbupdate.core.index import IndexedChunk
-
-WINDOW_MAX: Final = CHUNK_SIZE_MAX
+    from usbupdate.core.unpack import Failed, Unpack
 
 
 class StoredChunk(Protocol):
@@ -48,7 +44,14 @@ class PackReader(Protocol):
         """Return exactly `size` bytes of a pack from `offset`, or raise `MediumError` or `RejectedError`."""
 
 
-def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
+def unpack_here(frame: bytes, size: int, dictionary: bytes = b"") -> bytes | Failed:
+    """Unpack in this process; see `Unpack`. A device that leaves it to another need not load the decompressor."""
+    from usbupdate.core.frames import unpack  # noqa: PLC0415 - see above
+
+    return unpack(frame, size, dictionary)
+
+
+def restore_chunk(chunk: IndexedChunk, packs: PackReader, unpack: Unpack = unpack_here) -> bytes:
     """Return one chunk's raw bytes, proven to be those that the signed index names.
 
     The caller may write them to a slot without another check. A chunk of zeros needs no stick.
@@ -56,6 +59,7 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
     Args:
         chunk: an entry of an index that was verified against its manifest.
         packs: the packs that the index counts.
+        unpack: takes the frame apart; what it returns is proven here.
 
     Returns:
         `chunk.size` bytes.
@@ -72,9 +76,11 @@ def restore_chunk(chunk: IndexedChunk, packs: PackReader) -> bytes:
         # 1, 2. No more bytes than were signed for, and those that were signed.
         stored = read_stored(chunk, packs)
 
-        # 3. Size before memory: zstandard ignores its output limit once a frame announces a size.
-        raw = _decompress_exactly(stored, chunk)
-        digest = hashlib.sha256(raw).digest()
+        # 3. Size before memory.
+        unpacked = unpack(stored, chunk.size)
+        if not isinstance(unpacked, bytes):
+            raise FrameBrokenError(chunk=chunk.number)
+        raw, digest = unpacked, hashlib.sha256(unpacked).digest()
 
     # 4. The packager can err too: what counts is the image that was signed.
     if digest != chunk.digest:
@@ -96,31 +102,3 @@ def read_stored(chunk: StoredChunk, packs: PackReader) -> bytes:
     if hashlib.sha256(stored).digest() != chunk.stored_digest:
         raise StoredBytesDifferError(chunk=chunk.number)
     return stored
-
-
-def require_frame_fits(frame: bytes, chunk: IndexedChunk) -> None:
-    """Return only if a frame announces exactly a chunk's size and asks for no larger window than is allowed.
-
-    Raises:
-        FrameBrokenError: it announces something else, or is no frame.
-    """
-    try:
-        parameters = zstandard.get_frame_parameters(frame)
-    except zstandard.ZstdError as error:
-        raise FrameBrokenError(chunk=chunk.number) from error
-    # The window too, by hand: zstandard forgets its limit when it decompresses in one go.
-    if parameters.content_size != chunk.size or parameters.window_size > WINDOW_MAX:
-        raise FrameBrokenError(chunk=chunk.number)
-
-
-def _decompress_exactly(stored: bytes, chunk: IndexedChunk) -> bytes:
-    require_frame_fits(stored, chunk)
-    try:
-        raw = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).decompress(
-            stored, max_output_size=chunk.size, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise FrameBrokenError(chunk=chunk.number) from error
-    if len(raw) != chunk.size:
-        raise FrameBrokenError(chunk=chunk.number)
-    return raw

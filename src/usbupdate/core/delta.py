@@ -14,11 +14,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-import zstandard
-
-from usbupdate.core.chunks import WINDOW_MAX, read_stored, require_frame_fits
+from usbupdate.core.chunks import read_stored, unpack_here
 from usbupdate.core.index import stored_size_max
-from usbupdate.errors import MalformedError, SlotReadError
+from usbupdate.core.unpack import Failed
+from usbupdate.errors import FrameBrokenError, MalformedError, SlotReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from usbupdate.core.chunks import PackReader
     from usbupdate.core.index import IndexedChunk
     from usbupdate.core.manifest import Artifact, Delta
+    from usbupdate.core.unpack import Unpack
 
 BLOCK: Final = 4096
 """The unit of ranges of the base, in bytes."""
@@ -35,7 +35,7 @@ _BLOCKS_MAX: Final = DICTIONARY_SIZE_MAX // BLOCK
 _RECORD: Final = struct.Struct(">I32sIII")
 RECORD_SIZE: Final = _RECORD.size
 _VARINT_BYTES_MAX: Final = 5
-_RECIPE_SIZE_MAX: Final = _VARINT_BYTES_MAX * (1 + 2 * _BLOCKS_MAX)
+RECIPE_SIZE_MAX: Final = _VARINT_BYTES_MAX * (1 + 2 * _BLOCKS_MAX)
 _MORE: Final = 0x80
 
 
@@ -120,7 +120,7 @@ class DeltaIndex:
         return DeltaChunk(*_RECORD.unpack_from(self._raw, place * RECORD_SIZE))
 
     def _require_inside(self, place: int, chunk: DeltaChunk) -> None:
-        if not 1 <= chunk.stored_size <= stored_size_max(self._chunk_size) + _RECIPE_SIZE_MAX:
+        if not 1 <= chunk.stored_size <= stored_size_max(self._chunk_size) + RECIPE_SIZE_MAX:
             raise _broken(place, "no stored bytes, or more than a chunk can need")
         if chunk.pack >= len(self._delta.packs):
             raise _broken(place, "names a pack that the manifest does not list")
@@ -128,7 +128,9 @@ class DeltaIndex:
             raise _broken(place, "reaches beyond the end of its pack")
 
 
-def rebuild_chunk(chunk: IndexedChunk, deltas: DeltaIndex, packs: PackReader, base: BaseReader) -> bytes | None:
+def rebuild_chunk(
+    chunk: IndexedChunk, deltas: DeltaIndex, packs: PackReader, base: BaseReader, unpack: Unpack = unpack_here
+) -> bytes | None:
     """Return one chunk's raw bytes rebuilt from the base, or None where this base does not give them.
 
     The caller may write them to a slot without another check: they are proven to be those that the signed index names.
@@ -138,6 +140,7 @@ def rebuild_chunk(chunk: IndexedChunk, deltas: DeltaIndex, packs: PackReader, ba
         deltas: verified against the same manifest.
         packs: the packs that `deltas` counts.
         base: what the device runs. It may have changed since the delta was made, or fail to be read.
+        unpack: takes the frame apart; what it returns is proven here.
 
     Raises:
         RejectedError: the stick holds something else than was signed, or what was signed is no delta.
@@ -146,7 +149,9 @@ def rebuild_chunk(chunk: IndexedChunk, deltas: DeltaIndex, packs: PackReader, ba
     record = deltas.get(chunk.number)
     if record is None:
         return _or_none(chunk, lambda: _in_place(chunk, deltas, base))
-    return _or_none(chunk, lambda: _from_dictionary(chunk, record, packs, base, deltas.base_size))
+    # 1. The bytes that were signed: neither a decoder nor a decompressor sees anything else.
+    stored = read_stored(record, packs)
+    return _or_none(chunk, lambda: _from_dictionary(chunk, stored, deltas, base, unpack))
 
 
 def is_unchanged(chunk: IndexedChunk, deltas: DeltaIndex, base: BaseReader) -> bool:
@@ -167,24 +172,19 @@ def _or_none(chunk: IndexedChunk, obtain: Callable[[], bytes]) -> bytes | None:
     return raw if hashlib.sha256(raw).digest() == chunk.digest else None
 
 
-def _from_dictionary(chunk: IndexedChunk, record: DeltaChunk, packs: PackReader, base: BaseReader, base_size: int) -> bytes:
-    # 1. The bytes that were signed: neither a decoder nor a decompressor sees anything else.
-    stored = read_stored(record, packs)
-
+def _from_dictionary(chunk: IndexedChunk, stored: bytes, deltas: DeltaIndex, base: BaseReader, unpack: Unpack) -> bytes:
     # 2. No byte from outside the base, and a bounded dictionary.
-    ranges, frame = decode_recipe(stored, record.number, base_size // BLOCK)
+    ranges, frame = decode_recipe(stored, chunk.number, deltas.base_size // BLOCK)
     dictionary = b"".join(base.read_at(each.first * BLOCK, each.count * BLOCK) for each in ranges)
 
     # 3. Size and window before memory, as for any frame.
-    require_frame_fits(frame, chunk)
-    known = raw_dictionary(dictionary)
-    try:
-        return zstandard.ZstdDecompressor(dict_data=known, max_window_size=WINDOW_MAX).decompress(
-            frame, max_output_size=chunk.size, allow_extra_data=False
-        )
-    except zstandard.ZstdError:
-        # The dictionary is not signed: another one makes nonsense of a good frame. What comes out is compared in any case.
-        return b""
+    unpacked = unpack(frame, chunk.size, dictionary)
+    if isinstance(unpacked, bytes):
+        return unpacked
+    if unpacked is Failed.UNFIT:
+        raise FrameBrokenError(chunk=chunk.number)
+    # The dictionary is not signed: another one makes nonsense of a good frame. What comes out is compared in any case.
+    return b""
 
 
 # --- Recipes ---------------------------------------------------------------------------------------------------------
@@ -223,11 +223,6 @@ def decode_recipe(stored: bytes, chunk: int, base_blocks: int) -> tuple[list[Blo
         if end > base_blocks or total > _BLOCKS_MAX:
             raise _broken_recipe(chunk, "a range outside the base, or too large a dictionary")
     return ranges, numbers.rest()
-
-
-def raw_dictionary(contents: bytes) -> zstandard.ZstdCompressionDict | None:
-    """Return some bytes as the dictionary of a frame, as they are; None of no bytes, for which zstd has no dictionary."""
-    return zstandard.ZstdCompressionDict(contents, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if contents else None
 
 
 class _Varints:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from usbupdate.core import strictjson
+from usbupdate.core.unpack import WINDOW_MAX
 from usbupdate.core.words import (
     BUNDLE_NAME,
     COMPATIBLE,
@@ -29,7 +30,7 @@ INDEX_SIZE_MAX: Final = 8 << 20
 PACK_SIZE_MAX: Final = 1 << 30
 CHUNK_SIZE_MIN: Final = 256 << 10
 IMAGE_SIZE_MAX: Final = 1 << 40
-CHUNK_SIZE_MAX: Final = 16 << 20
+CHUNK_SIZE_MAX: Final = WINDOW_MAX
 NOTES_MAX: Final = 20_000
 _ARTIFACTS_MAX: Final = 16
 _PACKS_MAX: Final = 1 << 14

@@ -63,6 +63,7 @@ def _looks_everywhere(configuration: Configuration) -> Iterator[Look]:
         ("reboot gates", configuration.gates.reboot),
     ):
         yield Look(name, partial(_folder, folder))
+    yield Look("unpacking", _unpacking)
     yield from looks_at_signals(configuration)
 
 
@@ -117,6 +118,14 @@ def _stored_root(state_dir: Path) -> str:
 
     version, digest = TrustStore(state_dir / TRUST_FOLDER).newest_root()
     return f"version {version}, sha256 {digest}"
+
+
+def _unpacking() -> str:
+    from usbupdate.device.unpacking import Unpacker  # noqa: PLC0415  # needs zstandard, which may be what is broken
+
+    unpacker = Unpacker()
+    unpacker.close()
+    return "in a process without rights" + ("" if unpacker.is_filtered else ", whose system calls this kernel does not filter")
 
 
 def _folder(folder: Path | None) -> str | Wrong:

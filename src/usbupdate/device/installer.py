@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, Protocol
 
+from usbupdate.core.chunks import unpack_here
 from usbupdate.core.fit import require_fits
 from usbupdate.core.receipt import Traffic
 from usbupdate.device.pipeline import PIECES, in_order
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from usbupdate.core.index import IndexedChunk
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Manifest
+    from usbupdate.core.unpack import Unpack
     from usbupdate.core.words import SlotClass
     from usbupdate.device.ports import SlotImage
 
@@ -64,21 +66,24 @@ class Installer:
         images: one block device, open, for each slot class of the device.
         bases: what the device runs, for the slot classes for which the release brings a delta from it.
         workers: how many chunks are worked on at once.
+        unpack: takes frames apart; what it returns is proven.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what an installation is made of; the last two have a usual value
         self,
         manifest: Manifest,
         medium: MediumReader,
         images: Mapping[SlotClass, SlotImage],
         bases: Mapping[SlotClass, Base] = NO_BASES,
         workers: int = 1,
+        unpack: Unpack = unpack_here,
     ) -> None:
         self._manifest = manifest
         self._medium = medium
         self._images = images
         self._bases = bases
         self._workers = workers
+        self._unpack = unpack
         self._placings: list[Placing] = []
 
     def verify(self, progress: Advance) -> None:
@@ -144,7 +149,7 @@ class Installer:
     def _opened(self) -> list[Placing]:
         """Return each image with what is known of where it goes; every index is proven once and kept as it was then."""
         if not self._placings:
-            supplies = open_supplies(self._manifest, self._medium, self._bases)
+            supplies = open_supplies(self._manifest, self._medium, self._bases, self._unpack)
             self._placings = [Placing(artifact, supply, self._images[artifact.slot_class]) for artifact, supply in supplies]
         return self._placings
 

@@ -20,10 +20,12 @@ from usbupdate.device.ledger import Ledger
 from usbupdate.device.pipeline import WORKERS
 from usbupdate.device.reliance import require_closed
 from usbupdate.device.unit import load_unit
+from usbupdate.device.unpacking import unpacking_without_rights
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from usbupdate.core.authorisation import Authorisation
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from usbupdate.core.policy import Offer
     from usbupdate.core.receipt import Draft, MediumFacts
     from usbupdate.core.trust import Trusted
+    from usbupdate.core.unpack import Unpack
     from usbupdate.core.words import DeviceId, ReceiptId, SlotClass
     from usbupdate.device import ports
     from usbupdate.device.installer import Installer
@@ -74,6 +77,8 @@ class Machine:
     dead_man: DeadMan = NoDeadMan()  # noqa: RUF009 - it has no state
     workers: int = WORKERS
     """How many chunks are worked on at once."""
+    unpacking: Callable[[], AbstractContextManager[Unpack]] = unpacking_without_rights
+    """What takes frames apart, for one installation."""
 
     def require_reliable(self) -> None:
         """Refuse where the device could not sign what becomes of an update, or others hold what it relies on.
@@ -161,12 +166,17 @@ class Machine:
         return base_among(artifact, medium, running, image)
 
     def installer(
-        self, manifest: Manifest, medium: MediumReader, images: Mapping[SlotClass, SlotImage], bases: Mapping[SlotClass, Base]
+        self,
+        manifest: Manifest,
+        medium: MediumReader,
+        images: Mapping[SlotClass, SlotImage],
+        bases: Mapping[SlotClass, Base],
+        unpack: Unpack,
     ) -> Installer:
         """Return what installs a release; see `device.installer`."""
         from usbupdate.device.installer import Installer  # noqa: PLC0415 - needs zstandard
 
-        return Installer(manifest, medium, images, bases, self.workers)
+        return Installer(manifest, medium, images, bases, self.workers, unpack)
 
     def export(self, medium: Medium, obligations: Obligations, signal: Signal, why: str) -> None:
         """Bring the receipts that the stick lacks onto it; see `device.logexport`."""

@@ -9,7 +9,9 @@ Source: design, section 8; idea: mkosi's `run.py`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -107,6 +109,68 @@ def run(
         if child.stdout is not None:
             child.stdout.close()
     return Finished(exit_code=child.returncode if ended else None, output=output)
+
+
+class Companion:
+    """A process of ours that answers, one question at a time, until it is told to stop.
+
+    Args:
+        argv: the program and its arguments.
+        descriptors: what it gets besides a pipe for questions and one for answers; nothing else is open in it.
+        environment: all that it gets of an environment.
+
+    Raises:
+        OSError: it could not be started.
+    """
+
+    def __init__(self, argv: Sequence[str], *, descriptors: Sequence[int], environment: Mapping[str, str]) -> None:
+        self._child = subprocess.Popen(  # noqa: S603  # the one door; our own program
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            pass_fds=descriptors,
+            cwd="/",
+            env=dict(environment),
+            start_new_session=True,
+        )
+        self._answers = select.poll()
+        if self._child.stdout is not None:
+            self._answers.register(self._child.stdout, select.POLLIN)
+
+    def ask(self, question: bytes, answer_size: int, *, timeout_s: float) -> bytes:
+        """Return the answer to a question, which must fit into a pipe.
+
+        Raises:
+            OSError: it ended, or gave no whole answer in time; it is of no use any more.
+        """
+        if self._child.stdin is None or self._child.stdout is None:
+            raise AssertionError
+        deadline, answer = time.monotonic() + timeout_s, b""
+        if question:
+            self._child.stdin.write(question)
+        while len(answer) < answer_size:
+            if not self._answers.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
+            part = os.read(self._child.stdout.fileno(), answer_size - len(answer))
+            if not part:
+                raise BrokenPipeError(errno.EPIPE, "it ended")
+            answer += part
+        return answer
+
+    def stop(self) -> None:
+        """Kill it, if it has not ended by itself, and wait for its end."""
+        # Once it is reaped, the number of its group may be anybody's.
+        if self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(_REAP_S)
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
 
 def _follow(child: subprocess.Popen[bytes], deadline: float, output_limit: int, until: bytes | None) -> tuple[bytes, bool]:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.chunks import read_stored, restore_chunk
+from usbupdate.core.chunks import read_stored, restore_chunk, unpack_here
 from usbupdate.core.delta import is_unchanged, rebuild_chunk
 from usbupdate.core.layout import payload_path
 from usbupdate.core.payload import holds_deltas_only, read_delta_index, read_index, require_signed_size
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from usbupdate.core.index import Index, IndexedChunk
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Artifact, Blob, Delta, Manifest
+    from usbupdate.core.unpack import Unpack
     from usbupdate.core.words import SlotClass
 
 _PROBES: Final = 8
@@ -64,7 +65,7 @@ class Supplied:
 class Supply:
     """The chunks of one artifact from one stick; its indexes are proven once, here, and kept as they were then."""
 
-    def __init__(self, artifact: Artifact, medium: MediumReader, base: Base | None) -> None:
+    def __init__(self, artifact: Artifact, medium: MediumReader, base: Base | None, unpack: Unpack) -> None:
         """Read what tells where everything is.
 
         Raises:
@@ -75,6 +76,7 @@ class Supply:
         self.read = artifact.index.size
         self._packs = _Packs(artifact.packs, medium)
         self._base = base
+        self._unpack = unpack
         self._deltas: DeltaIndex | None = None
         if base is not None:
             self._deltas = read_delta_index(artifact, base.delta, medium)
@@ -90,16 +92,16 @@ class Supply:
             MediumError: the stick could not be read.
         """
         if chunk.is_zero:
-            return Supplied(restore_chunk(chunk, self._packs), Way.ZERO, 0)
+            return Supplied(restore_chunk(chunk, self._packs, self._unpack), Way.ZERO, 0)
         read = 0
         if self._base is not None and self._deltas is not None:
-            rebuilt = rebuild_chunk(chunk, self._deltas, self._delta_packs, self._base.image)
+            rebuilt = rebuild_chunk(chunk, self._deltas, self._delta_packs, self._base.image, self._unpack)
             record = self._deltas.get(chunk.number)
             read = 0 if record is None else record.stored_size
             if rebuilt is not None:
                 return Supplied(rebuilt, Way.DELTA, read)
         try:
-            return Supplied(restore_chunk(chunk, self._packs), Way.FULL, read + chunk.stored_size)
+            return Supplied(restore_chunk(chunk, self._packs, self._unpack), Way.FULL, read + chunk.stored_size)
         except MediumFileMissingError as error:
             if self._base is None:
                 raise
@@ -118,7 +120,10 @@ class Supply:
 
 
 def open_supplies(
-    manifest: Manifest, medium: MediumReader, bases: Mapping[SlotClass, Base] = NO_BASES
+    manifest: Manifest,
+    medium: MediumReader,
+    bases: Mapping[SlotClass, Base] = NO_BASES,
+    unpack: Unpack = unpack_here,
 ) -> list[tuple[Artifact, Supply]]:
     """Prove every index that a release needs, and that its packs are there and as large as was signed.
 
@@ -130,7 +135,7 @@ def open_supplies(
     supplies = []
     for artifact in manifest.artifacts:
         base = bases.get(artifact.slot_class)
-        supplies.append((artifact, Supply(artifact, medium, base)))
+        supplies.append((artifact, Supply(artifact, medium, base, unpack)))
         if base is not None:
             for pack in base.delta.packs:
                 require_signed_size(medium, pack)

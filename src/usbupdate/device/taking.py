@@ -74,7 +74,7 @@ class Taking:
             medium: the stick.
             insertion: how it came.
             rest: how the device stands.
-            stack: closes the slot's devices at its end.
+            stack: closes the slot's devices at its end, and ends what helps.
 
         Raises:
             UsbupdateError: why nothing is installed.
@@ -103,7 +103,8 @@ class Taking:
         images = self._machine.slots.open(slot)
         stack.callback(close_all, images)
         bases = self._bases(offer.manifest, medium, stack)
-        installer = self._machine.installer(offer.manifest, medium.reader, images, bases)
+        unpack = stack.enter_context(self._machine.unpacking())
+        installer = self._machine.installer(offer.manifest, medium.reader, images, bases, unpack)
         installer.verify(self._progress)
         return Prepared(offer, self._attempt(offer, insertion), installer)
 

@@ -79,6 +79,7 @@ from usbupdate.errors.notready import (
     TrustMissingError as TrustMissingError,
     TrustStorageError as TrustStorageError,
     UnitFileError as UnitFileError,
+    UnpackerMissingError as UnpackerMissingError,
 )
 from usbupdate.errors.office import (
     AuthorisationNumberError as AuthorisationNumberError,
@@ -164,6 +165,7 @@ from usbupdate.errors.rejected import (
     RepeatedKeyError as RepeatedKeyError,
     StoredBytesDifferError as StoredBytesDifferError,
     TooManyNamesError as TooManyNamesError,
+    UnpackerEndedError as UnpackerEndedError,
 )
 from usbupdate.errors.token import (
     NoKeyOnTokenError as NoKeyOnTokenError,

@@ -146,6 +146,15 @@ class ExposedError(NotReadyError):
 
 
 @dataclass(eq=False)
+class UnpackerMissingError(NotReadyError):
+    """The process that takes compressed data apart does not start, or cannot give up its rights."""
+
+    problem: str
+    says = "The process that unpacks releases does not start: {problem}."
+    hint = "Find out what this release of the device lacks with 'usbupdate device check'; nothing is installed until then."
+
+
+@dataclass(eq=False)
 class StateMissingError(NotReadyError):
     """The device was provisioned, but its state file is gone."""
 

@@ -33,6 +33,15 @@ class MediumFileMissingError(RejectedError):
 
 
 @dataclass(eq=False)
+class UnpackerEndedError(RejectedError):
+    """The process that takes compressed data apart died of a release, or gave no answer."""
+
+    problem: str
+    says = "The process that unpacks this release ended in the middle: {problem}."
+    hint = "Put the stick in again. If that happens twice, tell the release office: what it signed may attack devices."
+
+
+@dataclass(eq=False)
 class ManifestsLostError(RejectedError):
     """A stick carries payload, and none of the manifests that would say what it is."""
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
-from usbupdate.core.delta import BLOCK, DeltaChunk, decode_recipe, encode, encode_recipe, raw_dictionary
+from usbupdate.core.delta import BLOCK, DeltaChunk, decode_recipe, encode, encode_recipe
+from usbupdate.core.frames import raw_dictionary
 from usbupdate.core.index import Index
 from usbupdate.core.manifest import Blob, Delta
 from usbupdate.core.words import Digest

@@ -18,7 +18,7 @@ import zstandard
 
 from usbupdate import durable
 from usbupdate.core import index
-from usbupdate.core.delta import raw_dictionary
+from usbupdate.core.frames import raw_dictionary
 from usbupdate.core.index import IndexedChunk, chunk_size_for
 from usbupdate.core.manifest import IMAGE_SIZE_MAX, PACK_SIZE_MAX, Artifact, Blob
 from usbupdate.core.words import Digest

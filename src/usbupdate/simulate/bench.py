@@ -24,14 +24,18 @@ from usbupdate.device.slotfiles import FileSlots
 from usbupdate.device.statestore import StateStore
 from usbupdate.device.status import measured_status
 from usbupdate.device.trial import TrialJudge
+from usbupdate.device.unpacking import unpacking_without_rights
 from usbupdate.errors import BootLoaderError, ConfigurationError, NotReadyError, UnusableFileError, UsbupdateError
 from usbupdate.simulate import hardware
 from usbupdate.simulate.hardware import Hardware, HardwareClock, HardwareRebooter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from usbupdate.core.strictjson import Json
+    from usbupdate.core.unpack import Unpack
     from usbupdate.core.words import Slot, SlotClass
     from usbupdate.device.installer import Advance
     from usbupdate.device.ports import Judge
@@ -74,10 +78,20 @@ class Bench:
         console: shows what a person beside the device would see.
         progress: is told how far an installation is.
         workers: how many chunks are worked on at once.
+        unpacking: what takes frames apart, for one installation.
     """
 
-    def __init__(self, folder: Path, console: Console, progress: Advance, workers: int = WORKERS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        console: Console,
+        progress: Advance,
+        *,
+        workers: int = WORKERS,
+        unpacking: Callable[[], AbstractContextManager[Unpack]] = unpacking_without_rights,
+    ) -> None:
         self.folder = folder
+        self._unpacking = unpacking
         self._workers = workers
         self._console = console
         self._progress = progress
@@ -154,6 +168,7 @@ class Bench:
             rebooter=HardwareRebooter(self.folder),
             announcer=self.announcer(),
             workers=self._workers,
+            unpacking=self._unpacking,
         )
 
     def announcer(self) -> DeviceAnnouncer:
