@@ -173,6 +173,17 @@ def hostile(deed: str) -> Iterator[Unpack]:
         yield one
 
 
+_LYING: Final = """
+import mmap, os, sys
+memory = mmap.mmap(int(sys.argv[1]), 0)
+os.write(1, b"f")
+while os.read(0, 12):
+    for place in range(0, len(memory), 4096):
+        memory[place : place + 4] = b"evil"
+    os.write(1, b"\\x00")
+"""
+
+
 def _bench(rig: Rig, unpacking: Callable[[], AbstractContextManager[Unpack]]) -> Bench:
     return Bench(rig.folder, lambda line: rig.lines.append(line), Quiet(), unpacking=unpacking)  # noqa: PLW0108 - the console's argument has a name
 
@@ -213,8 +224,7 @@ def test_an_unpacker_that_ends_or_hangs_ends_the_installation(field: Field, deed
 def test_other_bytes_from_the_unpacker_reach_no_slot(field: Field) -> None:
     @contextmanager
     def lying() -> Iterator[Unpack]:
-        lie = "import mmap; mmap.mmap(int(sys.argv[1]), 0)[:] = b'evil'.ljust(os.fstat(int(sys.argv[1])).st_size, b'!')"
-        with running(taken_over(lie, "rights.give_up = lambda: True")) as one:
+        with running(("-c", _LYING)) as one:
             yield one
 
     rig = field.rig

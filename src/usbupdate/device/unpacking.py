@@ -87,7 +87,10 @@ class Unpacker:
         if answer[0] != DONE:
             return Failed(answer[0])
         # A copy, for the other side may write there at any time.
-        return os.pread(self._memory, size, place)
+        raw = os.pread(self._memory, size, place)
+        if len(raw) != size:
+            raise ValueError("it took the memory away")
+        return raw
 
     def close(self) -> None:
         """End the process."""
