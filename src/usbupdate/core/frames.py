@@ -2,7 +2,7 @@
 
 What comes out is proven by whoever asked, so it may be done anywhere: a device does it in a process without rights.
 
-Source: design, section 4, "Install, per chunk", steps 3 and 4; docs/adr/0014-what-runs-without-rights.md.
+Source: design, section 4, "Install, per chunk", steps 3 and 4; docs/adr/0017-what-runs-without-rights.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What is left: to compute, to use memory, and to read and write what is open already. No file can be opened, nothing can be
 executed, started, signalled or sent. Each way by itself would nearly do; kernels and processors lack one or the other.
 
-Source: prctl(2), seccomp(2), getrlimit(2), credentials(7); docs/adr/0014-what-runs-without-rights.md.
+Source: prctl(2), seccomp(2), getrlimit(2), credentials(7); docs/adr/0017-what-runs-without-rights.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It is started by `device.unpacking` with a pipe of requests, a pipe of answers, and memory in which both sides find the bytes:
 the frame, behind it the dictionary, and behind that what comes out. Its end of the requests is its end.
 
-Source: docs/adr/0014-what-runs-without-rights.md.
+Source: docs/adr/0017-what-runs-without-rights.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Nothing that comes back is believed: it is compared with what was signed, as if a stick had brought it.
 
-Source: docs/adr/0014-what-runs-without-rights.md.
+Source: docs/adr/0017-what-runs-without-rights.md.
 """
 
 from __future__ import annotations
