@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory; every folder there gets a name of its own
 EACH: Final = 300
 """Every so manieth fault of a kind on a port is tried by the test; there are up to this many."""
-PARTS: Final = 8
+PARTS: Final = 40
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +184,8 @@ def _main() -> None:
         for (name, part, _), tally in zip(jobs, pool.map(_search, jobs), strict=True):
             total.add_faults(tally)
             _print(f"{time.monotonic() - started:6.0f} s  {name}, part {part}: {len(tally.violations)} violations")
+            for violation in tally.violations:
+                _print(violation)
     by_port = Counter[Port]()
     for (port, kind), count in sorted(total.faults.items()):
         by_port[port] += count
@@ -192,8 +194,6 @@ def _main() -> None:
     _print(f"faults {by_port.total()}, runs {total.runs}, violations {len(total.violations)}")
     _print(f"answers: {dict(total.errors)}")
     _print(f"outcomes: {dict(total.outcomes)}")
-    for violation in total.violations:
-        _print(violation)
     raise SystemExit(bool(total.violations))
 
 
