@@ -310,6 +310,20 @@ def test_summary_tells_what_happened_and_what_to_do() -> None:
     assert text.index("failed its checks") < text.index("is kept")
     assert "check 10-network: failed. no carrier" in text
     assert "What to do: Tell the release office which check failed" in text
+    assert "Next step:    Tell the release office which check failed" in text
+
+
+def test_summary_names_no_next_step_where_all_is_well() -> None:
+    text = summarise(IDENTITY, [envelope_of(1, Event.CHECK_FAILED), envelope_of(2, Event.COMMITTED)], SITUATION).decode()
+    assert "Next step:    none\n" in text
+    assert "2026-03-01 10:20 UTC  installed version 1.1; it passed its trial and is kept" in text
+
+
+@pytest.mark.parametrize("event", Event)
+def test_summary_asks_nobody_without_a_login_to_log_in(event: Event) -> None:
+    text = summarise(IDENTITY, [envelope_of(1, event)], SITUATION).decode()
+    for line in text.splitlines():
+        assert "device check" not in line or "Tell the release office" in line
 
 
 def test_summary_advises_what_the_error_tree_advises() -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import lifecycle
+from usbupdate.core.eventwords import next_step
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Event, Problem
 from usbupdate.core.record import Idle, Ready, Trial
@@ -21,7 +22,6 @@ from usbupdate.device.obligations import Obligations, Ports, Rest
 from usbupdate.device.patience import Patience, PatientMedium, opened_patiently
 from usbupdate.device.refusals import Refusals
 from usbupdate.device.signals import Signal
-from usbupdate.device.summary import next_step
 from usbupdate.device.taking import Taking
 from usbupdate.errors import (
     BusyError,
