@@ -50,7 +50,7 @@ def test_the_wheel_holds_the_package_its_type_marker_and_no_tests() -> None:
     paths = {PurePosixPath(included.distribution_path.replace("\\", "/")) for included in builder.recurse_included_files()}
     assert PurePosixPath("usbupdate/py.typed") in paths
     assert {path.parts[0] for path in paths} == {"usbupdate"}
-    assert {path.suffix for path in paths} <= {".py", ".typed"}
+    assert {path.suffix for path in paths} <= {".py", ".typed", ".html", ".css", ".js", ".txt"}
     in_source = {path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.py")}
     assert in_source <= {str(path) for path in paths}
 

@@ -36,6 +36,7 @@ from usbupdate.errors.given import (
     InputError as InputError,
     NoEvidenceError as NoEvidenceError,
     ProgramMissingError as ProgramMissingError,
+    ReportLibraryMissingError as ReportLibraryMissingError,
     UnusableFileError as UnusableFileError,
     UnusableValueError as UnusableValueError,
 )

@@ -73,6 +73,15 @@ class EnrolmentUnreadableError(InputError):
 
 
 @dataclass(eq=False)
+class ReportLibraryMissingError(InputError):
+    """A report was asked for where the libraries that draw and write it are not installed."""
+
+    library: str
+    says = "Making the report needs {library}, which is not installed."
+    hint = "Install it with: pip install 'usbupdate[audit]'. Or use 'usbupdate audit show', which needs nothing more."
+
+
+@dataclass(eq=False)
 class DemoClaimError(UsbupdateError):
     """Something that the demonstration was about to show is not true."""
 
