@@ -13,7 +13,7 @@ from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices, Trust
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.verdict import Standing, Verdict, require_good, verify
-from usbupdate.audit.wording import timelines, timelines_table
+from usbupdate.audit.wording import timeline_table, timelines
 from usbupdate.cli.audit import app
 from usbupdate.core.identity import encode
 from usbupdate.core.judgement import Judgement, check_of
@@ -300,7 +300,7 @@ def test_show_tells_by_what_time_metadata_were_judged_and_why(system: str, clock
         assert line.startswith(f"metadata judged as of {now} (")
         assert why in line
         assert line.endswith(f"): {end}")
-        (event,) = json.loads(json.dumps(timelines_table([verdict])))["devices"][0]["events"]
+        (event,) = json.loads(json.dumps(timeline_table(verdict)))["events"]
         assert event["judged"]["system_clock"] == system
 
 

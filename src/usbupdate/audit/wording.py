@@ -86,33 +86,28 @@ def timelines(verdicts: Sequence[Verdict]) -> Iterator[str]:
                 yield f"         {_judgement(judgement)}"
 
 
-def timelines_table(verdicts: Sequence[Verdict]) -> dict[str, Json]:
-    """Return the timelines as one JSON object."""
+def timeline_table(verdict: Verdict) -> dict[str, Json]:
+    """Return one device's timeline as a JSON object."""
     return {
-        "devices": [
+        "device": verdict.device,
+        "standing": str(verdict.standing),
+        "events": [
             {
-                "device": verdict.device,
-                "standing": str(verdict.standing),
-                "events": [
-                    {
-                        "receipt": receipt.number,
-                        "event": str(receipt.event),
-                        "time": receipt.draft.moment.wall,
-                        "clock": str(receipt.draft.moment.clock),
-                        "from": _version(receipt.draft.before),
-                        "to": _version(receipt.draft.after),
-                        "bundle": receipt.draft.bundle.name if receipt.draft.bundle else None,
-                        "count": receipt.draft.count,
-                        "reason": receipt.draft.problem.reason if receipt.draft.problem else None,
-                        "judged": _judgement_table(judgement_in(receipt.draft.checks)),
-                        "authorisation": _authorisation_table(receipt),
-                    }
-                    for receipt in verdict.receipts
-                ],
-                "findings": [finding.table() for finding in verdict.findings],
+                "receipt": receipt.number,
+                "event": str(receipt.event),
+                "time": receipt.draft.moment.wall,
+                "clock": str(receipt.draft.moment.clock),
+                "from": _version(receipt.draft.before),
+                "to": _version(receipt.draft.after),
+                "bundle": receipt.draft.bundle.name if receipt.draft.bundle else None,
+                "count": receipt.draft.count,
+                "reason": receipt.draft.problem.reason if receipt.draft.problem else None,
+                "judged": _judgement_table(judgement_in(receipt.draft.checks)),
+                "authorisation": _authorisation_table(receipt),
             }
-            for verdict in verdicts
-        ]
+            for receipt in verdict.receipts
+        ],
+        "findings": [finding.table() for finding in verdict.findings],
     }
 
 

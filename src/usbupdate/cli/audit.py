@@ -7,30 +7,20 @@ from typing import Annotated
 
 import typer
 
-from usbupdate.audit import wording
+from usbupdate.audit import terminal, wording
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
+from usbupdate.audit.selection import places_of
 from usbupdate.audit.verdict import require_good, verify as verify_copies
-from usbupdate.cli import show
+from usbupdate.cli import auditfiles, show
+from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, folder_of, known
 
 app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in which order, and that nothing was removed.")
 
-Places = Annotated[
-    list[Path], typer.Argument(metavar="MOUNT", help="Sticks that came back, copies of them, or folders with devices' logs.")
-]
-DevicesFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--devices",
-        metavar="DIR",
-        help="Where the enrolled devices and what was seen of them are kept.",
-        show_default="in the folder for settings in your home",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-_DEVICES = Path(typer.get_app_dir("usbupdate")) / "devices"
+app.command("report")(auditfiles.report)
+app.command("export")(auditfiles.export)
+app.command("evidence")(auditfiles.evidence)
 
 
 @app.command()
@@ -44,29 +34,29 @@ def enroll(
     json: AsJson = False,
 ) -> None:
     """Say which key belongs to a device."""
-    enrolments = enrol(source, Devices(devices or _DEVICES), device=device, fingerprint=fingerprint)
+    enrolments = enrol(source, Devices(folder_of(devices)), device=device, fingerprint=fingerprint)
     show.result(wording.enrolments_table(enrolments), wording.enrolments_told(enrolments), as_json=json)
 
 
 @app.command()
 def verify(mounts: Places, devices: DevicesFolder = None, json: AsJson = False) -> None:
     """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
-    known = _known(devices)
-    verdicts = verify_copies(find_copies(mounts), known)
-    show.result(wording.table(verdicts, known.names()), wording.told(verdicts, known.names()), as_json=json)
+    enrolled = known(devices)
+    verdicts = verify_copies(find_copies(mounts), enrolled)
+    show.result(wording.table(verdicts, enrolled.names()), wording.told(verdicts, enrolled.names()), as_json=json)
     require_good(verdicts)
 
 
 @app.command("show")
-def show_timelines(mounts: Places, devices: DevicesFolder = None, json: AsJson = False) -> None:
-    """Tell what each device did, oldest first; what is not proven is left out and ends in the code of 'verify'."""
-    verdicts = verify_copies(find_copies(mounts), _known(devices))
-    show.result(wording.timelines_table(verdicts), wording.timelines(verdicts), as_json=json)
+def show_devices(
+    mounts: Places,
+    device: Annotated[str | None, typer.Option(metavar="ID", help="Tell of this device only, and all that it did.")] = None,
+    devices: DevicesFolder = None,
+    json: AsJson = False,
+) -> None:
+    """Show the fleet, or what a device did, oldest first, as far as it is proven; it ends in the code of 'verify'."""
+    enrolled = known(devices)
+    places = find_copies(mounts)
+    verdicts = verify_copies(places if device is None else places_of(device, places), enrolled)
+    show.result({"devices": [*map(terminal.device_table, verdicts)]}, terminal.shown(verdicts, show.width()), as_json=json)
     require_good(verdicts)
-
-
-def _known(devices: Path | None) -> Devices:
-    if devices is not None and not devices.is_dir():
-        # No error: before the first enrolment it is so, and the exit code says what the evidence is worth.
-        show.note(f"There is no folder {devices}, so no device counts as enrolled. 'usbupdate audit enroll' makes it.")
-    return Devices(devices or _DEVICES)

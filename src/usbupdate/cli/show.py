@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -42,6 +44,11 @@ def problem(error: UsbupdateError) -> None:
 def note(text: str) -> None:
     """Print something that a person should know, and that is no result and no error."""
     typer.echo(f"Note: {text}", err=True)
+
+
+def width() -> int | None:
+    """Return how many characters a line of the terminal has, or None where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def size(count: int) -> str:

@@ -1,0 +1,112 @@
+"""The auditor's commands that make files for others: the report, exports, evidence for a third party."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from usbupdate import durable
+from usbupdate.audit.copies import find_copies
+from usbupdate.audit.evidence.archive import archive, office_files
+from usbupdate.audit.export.forms import Form, lines
+from usbupdate.audit.export.records import records
+from usbupdate.audit.selection import places_of
+from usbupdate.audit.taken import Taken
+from usbupdate.audit.verdict import verify
+from usbupdate.cli import show
+from usbupdate.cli.arguments import now
+from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, known
+from usbupdate.errors import ReportLibraryMissingError, UnusableFileError
+
+_LINES_AT_ONCE: Final = 500
+
+
+def report(
+    mounts: Places,
+    html: Annotated[Path, typer.Option("--html", metavar="FILE", readable=False, help="The page to write.")],
+    devices: DevicesFolder = None,
+    json: AsJson = False,
+) -> None:
+    """Write one page about the fleet and each device, for any browser without a network; it ends in the code of 'verify'."""
+    try:
+        from usbupdate.audit.report.page import page  # noqa: PLC0415 - its libraries come with an extra
+    except ImportError as error:
+        raise ReportLibraryMissingError(library=error.name or "a library") from error
+    enrolled = known(devices)
+    verdicts = Taken(verify(find_copies(mounts), enrolled))
+    _save(html, page(verdicts, enrolled.names(), list(map(str, mounts)), now()))
+    _done(html, verdicts, as_json=json)
+
+
+def export(
+    mounts: Places,
+    form: Annotated[
+        Form, typer.Option("--format", help="csv for a spreadsheet, jsonl for programs, ocsf and cef for collectors.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="Where to; without it, standard output.")
+    ] = None,
+    devices: DevicesFolder = None,
+) -> None:
+    """Write every proven receipt and every finding for other programs; it ends in the code of 'verify'."""
+    enrolled = known(devices)
+    verdicts = Taken(verify(find_copies(mounts), enrolled))
+    written = lines(form, records(verdicts, enrolled.names()), version("usbupdate"), now())
+    if output is None:
+        for piece in _pieces(written):
+            typer.echo(piece, nl=False)
+        verdicts.require_good()
+        return
+    try:
+        with durable.Growing(output.with_name(f"{output.name}.part")) as growing:
+            for piece in _pieces(written):
+                growing.write(piece)
+            growing.become(output)
+    except OSError as error:
+        raise UnusableFileError(path=str(output), problem=error.strerror or type(error).__name__) from error
+    _done(output, verdicts, as_json=False)
+
+
+def evidence(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="Whose evidence.")],
+    mounts: Places,
+    output: Annotated[Path, typer.Option(metavar="FILE", readable=False, help="The archive to write, a ZIP file.")],
+    repo: Annotated[
+        Path | None,
+        typer.Option(metavar="REPO", readable=False, help="The office's repository or a stick: its metadata goes in as well."),
+    ] = None,
+    devices: DevicesFolder = None,
+    json: AsJson = False,
+) -> None:
+    """Put one device's evidence into an archive that a third party can check without us; it ends in the code of 'verify'."""
+    enrolled = known(devices)
+    places = places_of(device, find_copies(mounts))
+    verdicts = Taken(verify(places, enrolled))
+    verdict = next(iter(list(verdicts)))
+    office = office_files(repo, verdict) if repo else None
+    _save(output, archive(verdict, enrolled.get(verdict.device), [place.read() for place in places], office))
+    _done(output, verdicts, as_json=json)
+
+
+def _pieces(written: Iterator[str]) -> Iterator[bytes]:
+    while some := list(islice(written, _LINES_AT_ONCE)):
+        yield "".join(some).encode()
+
+
+def _save(path: Path, contents: bytes) -> None:
+    try:
+        durable.save(path, contents)
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
+
+
+def _done(path: Path, verdicts: Taken, *, as_json: bool) -> None:
+    count = len(verdicts.bare)
+    told = f"{path}: {count} device{'' if count == 1 else 's'}"
+    show.result({"file": str(path), "devices": count}, [told], as_json=as_json)
+    verdicts.require_good()

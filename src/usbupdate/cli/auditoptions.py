@@ -1,0 +1,40 @@
+"""What the auditor's commands have in common: where the logs lie, and what is known of the devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from usbupdate.audit.devices import Devices
+from usbupdate.cli import show
+
+Places = Annotated[
+    list[Path], typer.Argument(metavar="MOUNT", help="Sticks that came back, copies of them, or folders with devices' logs.")
+]
+DevicesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--devices",
+        metavar="DIR",
+        help="Where the enrolled devices and what was seen of them are kept.",
+        show_default="in the folder for settings in your home",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+_DEVICES: Final = Path(typer.get_app_dir("usbupdate")) / "devices"
+
+
+def folder_of(devices: Path | None) -> Path:
+    """Return where the enrolled devices are kept."""
+    return devices or _DEVICES
+
+
+def known(devices: Path | None) -> Devices:
+    """Return the enrolled devices; a folder that was named and is not there is said to be none."""
+    if devices is not None and not devices.is_dir():
+        # No error: before the first enrolment it is so, and the exit code says what the evidence is worth.
+        show.note(f"There is no folder {devices}, so no device counts as enrolled. 'usbupdate audit enroll' makes it.")
+    return Devices(folder_of(devices))
