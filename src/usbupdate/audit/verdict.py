@@ -17,8 +17,8 @@ from usbupdate.errors import EvidenceBrokenError, NotEnrolledError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from usbupdate.audit.copies import LogPlace
     from usbupdate.audit.devices import Devices, Enrolment, Trust
+    from usbupdate.audit.places import Place
     from usbupdate.core.receipt import Receipt
     from usbupdate.core.words import DeviceId, Digest
 
@@ -58,14 +58,14 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verify(places: Iterable[LogPlace], devices: Devices) -> list[Verdict]:
+def verify(places: Iterable[Place], devices: Devices) -> list[Verdict]:
     """Return a verdict for each device, by id, and remember what was seen of those in good order.
 
     Raises:
         EnrolmentUnreadableError: the auditor's record of a device is damaged.
         UnusableFileError: what was seen could not be remembered.
     """
-    by_device: dict[DeviceId, list[LogPlace]] = {}
+    by_device: dict[DeviceId, list[Place]] = {}
     for place in places:
         by_device.setdefault(place.folder or device_of(place.read()), []).append(place)
     return [_verdict(device, each, devices) for device, each in sorted(by_device.items())]
@@ -86,7 +86,7 @@ def require_good(verdicts: Sequence[Verdict]) -> None:
         raise NotEnrolledError(devices=", ".join(unknown))
 
 
-def _verdict(device: DeviceId, places: list[LogPlace], devices: Devices) -> Verdict:
+def _verdict(device: DeviceId, places: list[Place], devices: Devices) -> Verdict:
     enrolment = devices.get(device)
     seen = enrolment.leaves if enrolment else ()
     examined = [examine(place.read(), enrolment.identity if enrolment else None, seen) for place in places]

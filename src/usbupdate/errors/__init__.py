@@ -168,6 +168,16 @@ from usbupdate.errors.rejected import (
     TooManyNamesError as TooManyNamesError,
     UnpackerEndedError as UnpackerEndedError,
 )
+from usbupdate.errors.store import (
+    EvidenceStoreError as EvidenceStoreError,
+    EvidenceStoreFailedError as EvidenceStoreFailedError,
+    EvidenceStoreMissingError as EvidenceStoreMissingError,
+    EvidenceStoreNewerError as EvidenceStoreNewerError,
+    EvidenceStoreOlderError as EvidenceStoreOlderError,
+    PasswordExposedError as PasswordExposedError,
+    StoreLibraryMissingError as StoreLibraryMissingError,
+    UnreadFilesError as UnreadFilesError,
+)
 from usbupdate.errors.token import (
     NoKeyOnTokenError as NoKeyOnTokenError,
     NoTokenError as NoTokenError,

@@ -35,6 +35,7 @@ class ExitCode(IntEnum):
     EXPIRES_SOON = 25
     EVIDENCE_BROKEN = 30
     NOT_ENROLLED = 31
+    STORE = 32
     DEMO = 40
     STOPPED = 130
 
@@ -61,6 +62,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.EXPIRES_SOON: "Signed metadata ends within the margin.",
     ExitCode.EVIDENCE_BROKEN: "The evidence contradicts itself, is incomplete or was changed.",
     ExitCode.NOT_ENROLLED: "The evidence is consistent, but a device's key is not enrolled.",
+    ExitCode.STORE: "The store of evidence cannot be used, or is of another version.",
     ExitCode.DEMO: "The demonstration found one of its own claims untrue.",
     ExitCode.STOPPED: "Stopped by a person (Ctrl-C).",
 }
