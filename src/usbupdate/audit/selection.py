@@ -10,10 +10,10 @@ from usbupdate.errors import DeviceNotThereError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from usbupdate.audit.copies import LogPlace
+    from usbupdate.audit.places import Place
 
 
-def places_of(device: str, places: Iterable[LogPlace]) -> list[LogPlace]:
+def places_of(device: str, places: Iterable[Place]) -> list[Place]:
     """Return every place where a copy of a device's log lies.
 
     Raises:

@@ -8,16 +8,18 @@ from typing import Annotated
 import typer
 
 from usbupdate.audit import terminal, wording
-from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.selection import places_of
 from usbupdate.audit.verdict import require_good, verify as verify_copies
-from usbupdate.cli import auditfiles, show
+from usbupdate.cli import auditfiles, show, store as store_commands
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, folder_of, known
+from usbupdate.cli.store import StoreAddress, evidence
 
 app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in which order, and that nothing was removed.")
 
+app.add_typer(store_commands.app, name="store")
+app.command("import")(store_commands.import_logs)
 app.command("report")(auditfiles.report)
 app.command("export")(auditfiles.export)
 app.command("evidence")(auditfiles.evidence)
@@ -39,24 +41,26 @@ def enroll(
 
 
 @app.command()
-def verify(mounts: Places, devices: DevicesFolder = None, json: AsJson = False) -> None:
+def verify(mounts: Places = None, store: StoreAddress = None, devices: DevicesFolder = None, json: AsJson = False) -> None:
     """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
     enrolled = known(devices)
-    verdicts = verify_copies(find_copies(mounts), enrolled)
+    with evidence(mounts or [], store) as places:
+        verdicts = verify_copies(places, enrolled)
     show.result(wording.table(verdicts, enrolled.names()), wording.told(verdicts, enrolled.names()), as_json=json)
     require_good(verdicts)
 
 
 @app.command("show")
 def show_devices(
-    mounts: Places,
+    mounts: Places = None,
     device: Annotated[str | None, typer.Option(metavar="ID", help="Tell of this device only, and all that it did.")] = None,
+    store: StoreAddress = None,
     devices: DevicesFolder = None,
     json: AsJson = False,
 ) -> None:
     """Show the fleet, or what a device did, oldest first, as far as it is proven; it ends in the code of 'verify'."""
     enrolled = known(devices)
-    places = find_copies(mounts)
-    verdicts = verify_copies(places if device is None else places_of(device, places), enrolled)
+    with evidence(mounts or [], store) as places:
+        verdicts = verify_copies(places if device is None else places_of(device, places), enrolled)
     show.result({"devices": [*map(terminal.device_table, verdicts)]}, terminal.shown(verdicts, show.width()), as_json=json)
     require_good(verdicts)

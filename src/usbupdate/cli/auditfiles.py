@@ -11,7 +11,6 @@ from typing import Annotated, Final
 import typer
 
 from usbupdate import durable
-from usbupdate.audit.copies import find_copies
 from usbupdate.audit.evidence.archive import archive, office_files
 from usbupdate.audit.export.forms import Form, lines
 from usbupdate.audit.export.records import records
@@ -21,14 +20,16 @@ from usbupdate.audit.verdict import verify
 from usbupdate.cli import show
 from usbupdate.cli.arguments import now
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, known
+from usbupdate.cli.store import StoreAddress, evidence as stored_or_on
 from usbupdate.errors import ReportLibraryMissingError, UnusableFileError
 
 _LINES_AT_ONCE: Final = 500
 
 
 def report(
-    mounts: Places,
     html: Annotated[Path, typer.Option("--html", metavar="FILE", readable=False, help="The page to write.")],
+    mounts: Places = None,
+    store: StoreAddress = None,
     devices: DevicesFolder = None,
     json: AsJson = False,
 ) -> None:
@@ -38,16 +39,19 @@ def report(
     except ImportError as error:
         raise ReportLibraryMissingError(library=error.name or "a library") from error
     enrolled = known(devices)
-    verdicts = Taken(verify(find_copies(mounts), enrolled))
-    _save(html, page(verdicts, enrolled.names(), list(map(str, mounts)), now()))
+    with stored_or_on(mounts or [], store) as places:
+        verdicts = Taken(verify(places, enrolled))
+        written = page(verdicts, enrolled.names(), list(map(str, mounts or [])), now())
+    _save(html, written)
     _done(html, verdicts, as_json=json)
 
 
 def export(
-    mounts: Places,
     form: Annotated[
         Form, typer.Option("--format", help="csv for a spreadsheet, jsonl for programs, ocsf and cef for collectors.")
     ],
+    mounts: Places = None,
+    store: StoreAddress = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", readable=False, help="Where to; without it, standard output.")
     ] = None,
@@ -55,47 +59,57 @@ def export(
 ) -> None:
     """Write every proven receipt and every finding for other programs; it ends in the code of 'verify'."""
     enrolled = known(devices)
-    verdicts = Taken(verify(find_copies(mounts), enrolled))
-    written = lines(form, records(verdicts, enrolled.names()), version("usbupdate"), now())
-    if output is None:
-        for piece in _pieces(written):
-            typer.echo(piece, nl=False)
-        verdicts.require_good()
-        return
-    try:
-        with durable.Growing(output.with_name(f"{output.name}.part")) as growing:
+    with stored_or_on(mounts or [], store) as places:
+        verdicts = Taken(verify(places, enrolled))
+        written = lines(form, records(verdicts, enrolled.names()), version("usbupdate"), now())
+        if output is None:
             for piece in _pieces(written):
-                growing.write(piece)
-            growing.become(output)
-    except OSError as error:
-        raise UnusableFileError(path=str(output), problem=error.strerror or type(error).__name__) from error
-    _done(output, verdicts, as_json=False)
+                typer.echo(piece, nl=False)
+        else:
+            _grow(output, written)
+    if output is None:
+        verdicts.require_good()
+    else:
+        _done(output, verdicts, as_json=False)
 
 
 def evidence(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="Whose evidence.")],
-    mounts: Places,
     output: Annotated[Path, typer.Option(metavar="FILE", readable=False, help="The archive to write, a ZIP file.")],
+    mounts: Places = None,
     repo: Annotated[
         Path | None,
         typer.Option(metavar="REPO", readable=False, help="The office's repository or a stick: its metadata goes in as well."),
     ] = None,
+    store: StoreAddress = None,
     devices: DevicesFolder = None,
     json: AsJson = False,
 ) -> None:
     """Put one device's evidence into an archive that a third party can check without us; it ends in the code of 'verify'."""
     enrolled = known(devices)
-    places = places_of(device, find_copies(mounts))
-    verdicts = Taken(verify(places, enrolled))
-    verdict = next(iter(list(verdicts)))
+    with stored_or_on(mounts or [], store) as all_places:
+        places = places_of(device, all_places)
+        verdicts = Taken(verify(places, enrolled))
+        verdict = next(iter(list(verdicts)))
+        copies = [place.read() for place in places]
     office = office_files(repo, verdict) if repo else None
-    _save(output, archive(verdict, enrolled.get(verdict.device), [place.read() for place in places], office))
+    _save(output, archive(verdict, enrolled.get(verdict.device), copies, office))
     _done(output, verdicts, as_json=json)
 
 
 def _pieces(written: Iterator[str]) -> Iterator[bytes]:
     while some := list(islice(written, _LINES_AT_ONCE)):
         yield "".join(some).encode()
+
+
+def _grow(path: Path, written: Iterator[str]) -> None:
+    try:
+        with durable.Growing(path.with_name(f"{path.name}.part")) as growing:
+            for piece in _pieces(written):
+                growing.write(piece)
+            growing.become(path)
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
 
 
 def _save(path: Path, contents: bytes) -> None:

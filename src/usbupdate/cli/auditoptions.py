@@ -11,7 +11,12 @@ from usbupdate.audit.devices import Devices
 from usbupdate.cli import show
 
 Places = Annotated[
-    list[Path], typer.Argument(metavar="MOUNT", help="Sticks that came back, copies of them, or folders with devices' logs.")
+    list[Path] | None,
+    typer.Argument(
+        metavar="MOUNT",
+        help="Sticks that came back, copies of them, or folders with devices' logs. Without any: what was imported.",
+        show_default=False,
+    ),
 ]
 DevicesFolder = Annotated[
     Path | None,

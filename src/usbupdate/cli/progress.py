@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 _STEP: Final = 10
 _MINUTE_S: Final = 60
@@ -62,11 +62,18 @@ class InstallProgress:
     Args:
         tell: is told the same lines, for whoever watches the service.
         pace: makes the lines say how fast it goes, as the bar does anyway.
+        columns: makes what stands beside the bar.
     """
 
-    def __init__(self, tell: Callable[[str], None] | None = None, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        tell: Callable[[str], None] | None = None,
+        pace: Pace | None = None,
+        columns: Callable[[], tuple[ProgressColumn, ...]] | None = None,
+    ) -> None:
         self._tell = tell
         self._pace = pace
+        self._columns = columns or _of_bytes
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._what = "working"
@@ -75,16 +82,9 @@ class InstallProgress:
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console  # noqa: PLC0415 - costs time that a service without a terminal saves
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415 - the same
+            from rich.progress import Progress  # noqa: PLC0415 - the same
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Progress(*self._columns(), console=Console(stderr=True), transient=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,6 +120,18 @@ class InstallProgress:
             sys.stderr.flush()
             if self._tell is not None:
                 self._tell(line)
+
+
+def _of_bytes() -> tuple[ProgressColumn, ...]:
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415 - see above
+
+    return TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+
+
+def _of_things() -> tuple[ProgressColumn, ...]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - see above
+
+    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
 
 
 class Counted:
@@ -159,3 +171,14 @@ def counted(what: str, total: int, *, quiet: bool, clock: Callable[[], float] = 
     with InstallProgress(pace=Pace(clock)) as shown:
         shown.began(what)
         yield Counted(shown, total)
+
+
+@contextmanager
+def tallied(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Yield what is told how many of `total` things are done; `quiet` as in `counted`."""
+    if quiet:
+        yield lambda _: None
+        return
+    with InstallProgress(columns=_of_things) as shown:
+        shown.began(what)
+        yield lambda done: shown.advanced(done, total)
