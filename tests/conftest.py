@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, settings
 
 from tests.field import build
 from tests.payload import takes_direct_io
+from tests.postgresql import problem, running
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.field import Field
+    from tests.postgresql import Server
 
 _MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a private folder in it; saves waiting for fsync
 
@@ -71,3 +73,22 @@ def field(built_field: Field) -> Iterator[Field]:
     """Give an office, sticks and a device of the test's own."""
     with TemporaryDirectory(prefix="usbupdate-field-", dir=_MEMORY) as folder:
         yield built_field.copy(Path(folder, "field"))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """Give a PostgreSQL server of the test run's own."""
+    folder = Path(_MEMORY or "/tmp")  # noqa: S108 - a private folder in it
+    if (why_not := problem(folder)) is not None:
+        pytest.skip(why_not)
+    with running(folder) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a store may be made, once in a file and once in PostgreSQL."""
+    if request.param == "sqlite":
+        return str(tmp_path / "evidence.sqlite3")
+    server: Server = request.getfixturevalue("postgresql")
+    return server.new_database()

@@ -29,6 +29,11 @@ class Module:
         return self.name.split(".")[0]
 
     @property
+    def is_script(self) -> bool:
+        """Whether it is run by another program and does its work when it is read, so that nothing may import it."""
+        return self.name == "audit.store.migrations.env"
+
+    @property
     def shown(self) -> str:
         """The path as a person looks for it."""
         return str(self.path.relative_to(CHECKOUT))

@@ -34,7 +34,18 @@ IMPURE = {
 
 NOT_ON_EVERY_LAPTOP = ["fcntl", "grp", "pwd", "pyudev", "resource", "termios", "tty", "syslog", "posix", "spwd"]
 
-LATE_DEPENDENCIES = ["cryptography", "pydantic", "pyudev", "requests", "rich", "securesystemslib", "tuf", "typer", "urllib3"]
+LATE_DEPENDENCIES = [
+    "cryptography",
+    "pydantic",
+    "pyudev",
+    "requests",
+    "rich",
+    "securesystemslib",
+    "sqlalchemy",
+    "tuf",
+    "typer",
+    "urllib3",
+]
 
 
 def _imported_modules(code: str, blocked: list[str]) -> subprocess.CompletedProcess[str]:
@@ -86,7 +97,9 @@ def test_core_asks_nobody_for_time_files_or_chance() -> None:
 
 def test_there_are_no_import_cycles_at_run_time() -> None:
     # Each module by itself, first: a cycle shows as a partially initialised module.
-    names = [f"usbupdate.{module.name}".rstrip(".") for module in modules() if module.layer != "__main__"]
+    names = [
+        f"usbupdate.{module.name}".rstrip(".") for module in modules() if module.layer != "__main__" and not module.is_script
+    ]
     code = (
         "import importlib\n"
         f"for name in {names!r}:\n"
@@ -112,7 +125,7 @@ def test_the_laptop_sides_import_nothing_that_only_linux_has(side: str) -> None:
 
 @pytest.mark.parametrize("side", ["packager", "audit"])
 def test_the_laptop_sides_work_where_linux_modules_are_missing(side: str) -> None:
-    names = [f"usbupdate.{module.name}" for module in modules() if module.layer in {side, *SHARED}]
+    names = [f"usbupdate.{module.name}" for module in modules() if module.layer in {side, *SHARED} and not module.is_script]
     # posix and the like are the interpreter's own here; what a library may not find elsewhere is the rest.
     blocked = [name for name in NOT_ON_EVERY_LAPTOP if name != "posix"]
     done = _imported_modules(f"import importlib\nfor name in {names!r}: importlib.import_module(name)", blocked)
@@ -131,3 +144,20 @@ def test_an_insertion_starts_without_typer_and_the_office() -> None:
     office = [f"usbupdate.{module.name}" for module in modules() if module.layer in {"packager", "audit"}]
     done = _imported_modules("import usbupdate.cli.insertion", ["typer", "rich", "click", *office])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", ["usbupdate.cli.main", "usbupdate.cli.insertion"])
+def test_no_command_needs_the_libraries_of_the_store_before_it_opens_one(path: str) -> None:
+    done = _imported_modules(f"import {path}", ["sqlalchemy", "alembic", "psycopg"])
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_the_store_imports_its_libraries() -> None:
+    wrong = [
+        f"{module.shown}:{line}: {name}"
+        for module in modules()
+        if not module.name.startswith("audit.store")
+        for line, name in module.imports()
+        if name.split(".")[0] in {"sqlalchemy", "alembic", "psycopg"}
+    ]
+    assert wrong == []
