@@ -5,6 +5,8 @@ import fcntl
 import os
 import threading
 import tracemalloc
+from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ from tests.payload import APP, CHUNK, ROOTFS, PassingOn, SlotFile, Told, an_imag
 from tests.threads import give_threads
 from usbupdate.core.layout import payload_path
 from usbupdate.core.receipt import Traffic
-from usbupdate.device import installer as installer_module, placing
+from usbupdate.device import installer as installer_module, placing, zeros
 from usbupdate.device.installer import Installer
 from usbupdate.device.pipeline import WORKERS, unfinished_max
 from usbupdate.device.slotimages import OpenImage
@@ -98,6 +100,25 @@ def test_zeros_that_the_slot_already_holds_are_not_written(stick: DirectoryMediu
 
     assert slot.contents == IMAGE
     assert (traffic.equal, traffic.zero, traffic.full) == (2, 0, 5)
+
+
+def test_a_machine_too_busy_to_look_for_zeros_meanwhile_installs_all_the_same(
+    stick: DirectoryMedium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy:
+        def submit(self, _task: object) -> Future[None]:
+            never_begun: Future[None] = Future()
+            never_begun.cancel()
+            return never_begun
+
+    monkeypatch.setattr(zeros, "threads", lambda *_: nullcontext(Busy()))
+    slot = a_slot(tmp_path, bytes(len(IMAGE)))
+    installer = Installer(PAYLOAD.manifest, stick, {ROOTFS: slot.open()}, workers=2)
+
+    installer.verify(Told())
+    installer.install(Told())
+
+    assert slot.contents == IMAGE
 
 
 def test_bytes_of_the_slot_beyond_the_image_are_left_alone(stick: DirectoryMedium, tmp_path: Path) -> None:

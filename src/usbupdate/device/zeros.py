@@ -77,7 +77,8 @@ class HeldZeros:
             finally:
                 is_over = True
                 self._begin.set()
-        if seeking is not None:
+        # On a busy machine it may never have begun: then there is nothing to tell.
+        if seeking is not None and not seeking.cancelled():
             seeking.result()
 
     def _look(self, chunk: IndexedChunk) -> bool:
