@@ -5,7 +5,7 @@ there are, whatever lies between: every older copy of it, and every longer one, 
 new. Where a line does not follow the one that it names, another run begins; a log in which somebody moved or changed lines has
 some more of them.
 
-Source: ADR 0015.
+Source: ADR 0018.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ What came is in the first five and is never changed: the database refuses it too
 
 Digests are raw SHA-256, 32 bytes. Times are UTC to the second in the form of `core.words.TIME`.
 
-Source: ADR 0015.
+Source: ADR 0018.
 """
 
 from __future__ import annotations
