@@ -51,6 +51,16 @@ def test_receipts_are_numbered_chained_and_signed(tmp_path: Path) -> None:
     assert [receipt.previous for receipt in receipts] == [NO_PREVIOUS, *map(envelope.line_digest, lines[:-1])]
 
 
+def test_receipts_that_cannot_be_read_any_more_are_not_passed_over(tmp_path: Path) -> None:
+    """Else a stick would get a checkpoint over receipts that are not on it, which accuses somebody of having removed them."""
+    ledger = filled(tmp_path, 3)
+    whole = receipts_file(tmp_path).read_bytes()
+    for kept, missing in ((b"", 1), (whole[:-1], 3)):
+        receipts_file(tmp_path).write_bytes(kept)
+        with pytest.raises(LedgerError, match=f"receipt {missing} cannot be read"):
+            list(ledger.lines())
+
+
 def test_receipts_outlive_the_process(tmp_path: Path) -> None:
     before = filled(tmp_path, 3)
     after = opened(tmp_path)
