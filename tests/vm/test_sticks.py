@@ -27,7 +27,8 @@ def test_a_stick_is_pulled_and_another_one_goes_on_where_it_stopped(at_rest: Gue
     at_rest.run("echo 3 >/proc/sys/vm/drop_caches")
     at_rest.machine.pull()
     gone = "The stick was removed, or answers no more."
-    assert answer(at_rest) == f"failed: {gone} Put a stick in again; what is written already is kept."
+    again = "Put a stick in again and leave it in until the signal changes; what is written already is kept."
+    assert answer(at_rest) == f"failed: {gone} {again}"
     status = at_rest.status()
     assert (status["booted"], status["state"], status["last_event"]) == ("a", "idle", "interrupted")
 

@@ -41,7 +41,7 @@ _NEXT_STEPS: Final[Mapping[Event, str]] = {
     Event.ROLLED_BACK: "Put the stick in again to try once more; if it happens twice, tell the release office.",
     Event.CHECK_FAILED: "Tell the release office which check failed; this release is not tried again by itself.",
     Event.FAILED: "Tell the release office: the device has to be looked at; this release is not tried again by itself.",
-    Event.INTERRUPTED: "Put the stick in again and leave it in until the signal changes; what is written already is kept.",
+    Event.INTERRUPTED: "Put a stick in again and leave it in until the signal changes; what is written already is kept.",
     Event.NOT_ACTIVATED: f"{_CHECK}; then put the stick in again.",
     Event.LOADER_FAILED: f"{_CHECK}; then put the stick in again.",
     Event.FELL_BACK: "Tell the release office; put the stick in again to install the newer release once more.",
