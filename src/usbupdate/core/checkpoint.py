@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.identity import verification_key
-from usbupdate.core.merkle import HASH_SIZE
 from usbupdate.core.words import SEQUENCE_MAX
 from usbupdate.errors import EvidenceSignatureError, MalformedError
 
@@ -31,7 +30,7 @@ _ED25519: Final = b"\x01"
 _KEY_HASH_SIZE: Final = 4
 _SIGNATURE_SIZE: Final = 64
 _NOTE: Final = re.compile(
-    r"(?P<text>(?P<origin>usbupdate/[a-z0-9-]{1,63}/[0-9a-f]{16})\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n)"
+    r"(?P<origin>usbupdate/[a-z0-9-]{1,63}/[0-9a-f]{16})\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
     r"\n— (?P<name>[^\s+]+) (?P<signature>[A-Za-z0-9+/]+={0,2})\n"
 )
 
@@ -65,7 +64,7 @@ def key_hash(name: str, public_key: bytes) -> bytes:
 
 def sign(identity: Identity, size: int, root: bytes, signer: Signer) -> bytes:
     """Return the signed note over the first `size` receipts."""
-    text = f"{origin_of(identity)}\n{size}\n{base64.b64encode(root).decode('ascii')}\n".encode("ascii")
+    text = _text(origin_of(identity), size, root)
     signature = bytes.fromhex(signer.sign(text).signature)
     return _encode(text, origin_of(identity), key_hash(origin_of(identity), identity.public_key) + signature)
 
@@ -108,25 +107,24 @@ def _parse(raw: bytes) -> _Note:
     if len(raw) > CHECKPOINT_SIZE_MAX:
         raise broken(f"larger than {CHECKPOINT_SIZE_MAX} bytes")
     try:
-        match = _NOTE.fullmatch(raw.decode("utf-8"))
+        match = _NOTE.fullmatch(raw.decode())
     except UnicodeDecodeError as error:
         raise broken("not UTF-8") from error
     if match is None:
         raise broken("not a checkpoint with exactly one signature")
     try:
-        root = base64.b64decode(match["root"], validate=True)
-        signature = base64.b64decode(match["signature"], validate=True)
+        root = base64.b64decode(match["root"])
+        signature = base64.b64decode(match["signature"])
     except binascii.Error as error:
         raise broken("not base64") from error
-    if len(root) != HASH_SIZE or len(signature) != _KEY_HASH_SIZE + _SIGNATURE_SIZE:
-        raise broken("a root or signature of another length")
+    if len(signature) != _KEY_HASH_SIZE + _SIGNATURE_SIZE:
+        raise broken("a signature of another length")
     size = int(match["size"])
     if size > SEQUENCE_MAX:
         raise broken("a size beyond all bounds")
-    text = match["text"].encode("ascii")
     # One value, one form: base64 has several spellings of the same bytes.
-    respelt = f"{match['origin']}\n{size}\n{base64.b64encode(root).decode('ascii')}\n".encode("ascii")
-    if match["name"] != match["origin"] or _encode(respelt, match["name"], signature) != raw:
+    text = _text(match["origin"], size, root)
+    if match["name"] != match["origin"] or _encode(text, match["name"], signature) != raw:
         raise broken("not in its one canonical form")
     return _Note(
         checkpoint=Checkpoint(match["origin"], size, root),
@@ -136,5 +134,9 @@ def _parse(raw: bytes) -> _Note:
     )
 
 
+def _text(origin: str, size: int, root: bytes) -> bytes:
+    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
+
+
 def _encode(text: bytes, name: str, key_hash_and_signature: bytes) -> bytes:
-    return text + f"\n— {name} {base64.b64encode(key_hash_and_signature).decode('ascii')}\n".encode()
+    return text + f"\n— {name} {base64.b64encode(key_hash_and_signature).decode()}\n".encode()

@@ -96,7 +96,7 @@ def require_no_folding_names(medium: MediumReader) -> None:
     inside = medium.names((TOP,))
     _require_distinct(inside)
     for folder in (METADATA, TARGETS, PAYLOAD, LOGS):
-        if folder[-1] in inside:
+        if folder[1] in inside:
             _require_distinct(medium.names(folder))
 
 

@@ -255,7 +255,7 @@ def condemning_failed(record: DeviceRecord, problem: Problem) -> DeviceRecord:
     before = attempt.draft.problem
     text = problem.text if before is None else f"{before.text} And the slot could not be marked bad: {problem.text}"
     told = replace(attempt.draft, problem=Problem(problem.reason if before is None else before.reason, text))
-    return slot_condemned(replace(record, state=Condemning(replace(attempt, draft=told), failures)))
+    return slot_condemned(replace(record, state=Condemning(replace(attempt, draft=told))))
 
 
 def recorded(record: DeviceRecord, owed: Recording, boot: Boot, left: tuple[Draft, ...], count: int) -> DeviceRecord:

@@ -115,8 +115,6 @@ def decode(raw: bytes) -> DeviceRecord:
         downgrade_number=0 if number == FORMAT_BEFORE_DOWNGRADES else fields.integer("downgrade_number", 1, NUMBER_MAX),
     )
     root.done()
-    if "repeat" not in fields.names():
-        fields.fail("repeat", "missing")
     fields.done()
     if len(record.whole) != len(whole):
         fields.fail("whole", "a slot stands twice")

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
@@ -243,7 +243,8 @@ def _proven(standing: Standing, fetcher: NewestFetcher, clock: ClockReading) -> 
         floor=format_time(standing.floor),
         now=format_time(now),
         clock=quality,
-        targets=_entries(targets),
+        # A document that was read for a role is of that role.
+        targets=_entries(cast("Targets", targets.signed)),
         newer_than_medium=title(timestamp) if fetcher.is_stick_older else "",
     )
 
@@ -268,11 +269,9 @@ def _require_whole(stick: MetadataOnStick, standing: Standing) -> None:
         raise MetadataMixedError(role=role, problem="its bytes are not those that belong to this version")
 
 
-def _entries(document: Document) -> dict[str, Blob]:
-    if not isinstance(document.signed, Targets):
-        raise MetadataMalformedError(role=Targets.type, problem="it belongs to another role")
+def _entries(signed: Targets) -> dict[str, Blob]:
     entries: dict[str, Blob] = {}
-    for name, target in document.signed.targets.items():
+    for name, target in signed.targets.items():
         # Other names are nothing that this version would ask a stick for.
         if not _TARGET_NAME.fullmatch(name):
             continue
