@@ -12,7 +12,17 @@ from tests.matrix import By, On, attack
 from tests.property import corruption
 from tests.property.test_statement import DIGESTS
 from usbupdate.core import authorisation as authorisations
-from usbupdate.core.authorisation import AUTHORISATION_SIZE_MAX, FORMAT, REASON, TICKET, Authorisation, Used, check_of, used_in
+from usbupdate.core.authorisation import (
+    AUTHORISATION_SIZE_MAX,
+    FORMAT,
+    NUMBER_MAX,
+    REASON,
+    TICKET,
+    Authorisation,
+    Used,
+    check_of,
+    used_in,
+)
 from usbupdate.core.receipt import Check, CheckResult
 from usbupdate.core.words import DEVICE_ID, SEQUENCE_MAX, DeviceId
 from usbupdate.errors import MalformedError, NewerFormatError
@@ -103,6 +113,11 @@ def test_other_names_are_those_of_no_authorisation(name: str) -> None:
 def test_a_device_whose_id_ends_in_a_number_is_told_from_another() -> None:
     assert authorisations.parse_name("allow-gw-1-2.json") == ("gw-1", 2)
     assert authorisations.parse_name("allow-gw-12.json") == ("gw", 12)
+
+
+def test_the_highest_number_has_a_name_and_the_one_after_has_none() -> None:
+    assert authorisations.parse_name(f"allow-gw-{NUMBER_MAX}.json") == ("gw", NUMBER_MAX)
+    assert authorisations.parse_name(f"allow-gw-{NUMBER_MAX + 1}.json") is None
 
 
 def test_the_valid_document_of_these_tests_is_valid() -> None:

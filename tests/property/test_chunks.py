@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given, strategies as st
 
 from tests.matrix import By, On, attack
-from usbupdate.core.chunks import restore_chunk
+from usbupdate.core.chunks import WINDOW_MAX, restore_chunk
 from usbupdate.core.index import IndexedChunk
 from usbupdate.errors import (
     ContentsDifferError,
@@ -160,6 +160,38 @@ def test_a_skippable_frame_is_rejected(raw: bytes) -> None:
     for stored in (SKIPPABLE, SKIPPABLE + _frame(raw)):
         with pytest.raises(RejectedError):
             restore_chunk(_chunk(raw, stored), _pack(stored))
+
+
+def test_a_window_may_be_as_large_as_the_largest_chunk() -> None:
+    raw = os.urandom(1000)
+    assert WINDOW_MAX == 1 << 24
+    stored = _frame_with_window(raw, 24)
+    assert restore_chunk(_chunk(raw, stored), _pack(stored)) == raw
+
+
+@pytest.mark.parametrize(
+    ("stored", "error"),
+    [
+        (b"no frame", FrameBrokenError),
+        (_frame_announcing(b"x" * 1000, 999), FrameBrokenError),
+        (_frame(b"x" * 1000) + b"more", FrameBrokenError),
+        (_frame(b"y" * 1000), ContentsDifferError),
+    ],
+    ids=["no-frame", "another-size", "more", "other-contents"],
+)
+def test_what_is_wrong_with_a_chunk_is_told_by_its_number(
+    stored: bytes, error: type[FrameBrokenError | ContentsDifferError]
+) -> None:
+    with pytest.raises((FrameBrokenError, ContentsDifferError)) as caught:
+        restore_chunk(_chunk(b"x" * 1000, stored), _pack(stored))
+    assert type(caught.value) is error
+    assert caught.value.chunk == 7
+
+
+def test_stored_bytes_that_differ_are_told_by_the_number_of_their_chunk() -> None:
+    with pytest.raises(StoredBytesDifferError) as caught:
+        restore_chunk(_chunk(b"x", b"signed"), _pack(b"others"))
+    assert caught.value.chunk == 7
 
 
 @attack(By.SIGNER, On.SERVICE, "a frame that wants a window of gigabytes", "a limit on windows")

@@ -21,9 +21,10 @@ from usbupdate.core.delta import (
     encode,
     encode_recipe,
     is_unchanged,
+    raw_dictionary,
     rebuild_chunk,
 )
-from usbupdate.core.index import IndexedChunk
+from usbupdate.core.index import IndexedChunk, stored_size_max
 from usbupdate.core.manifest import Artifact, Blob, Delta
 from usbupdate.core.words import Digest, SlotClass
 from usbupdate.errors import (
@@ -101,23 +102,52 @@ def test_arbitrary_bytes_are_an_index_or_malformed(raw: bytes) -> None:
 GOOD = DeltaChunk(3, bytes(32), 0, 0, 10)
 
 
+ORDER, STORED = "out of order, or no chunk of the image", "no stored bytes, or more than a chunk can need"
+UNLISTED, BEYOND = "names a pack that the manifest does not list", "reaches beyond the end of its pack"
+STORED_MAX = stored_size_max(CHUNK) + 5 * (1 + 2 * DICTIONARY_SIZE_MAX // BLOCK)
+"""A frame, and a recipe whose numbers all take five bytes."""
+
+
 @pytest.mark.parametrize(
-    "chunks",
+    ("chunks", "record", "problem"),
     [
-        pytest.param([GOOD, GOOD], id="a chunk twice"),
-        pytest.param([GOOD, replace(GOOD, number=2)], id="falling"),
-        pytest.param([replace(GOOD, number=10)], id="no chunk of the image"),
-        pytest.param([replace(GOOD, stored_size=0)], id="nothing stored"),
-        pytest.param([replace(GOOD, stored_size=(1 << 32) - 1)], id="more than a chunk can need"),
-        pytest.param([replace(GOOD, pack=1)], id="a pack that is not listed"),
-        pytest.param([replace(GOOD, offset=91)], id="beyond the end of its pack"),
-        pytest.param([replace(GOOD, offset=(1 << 32) - 1)], id="far beyond"),
+        pytest.param([GOOD, GOOD], 1, ORDER, id="a chunk twice"),
+        pytest.param([GOOD, replace(GOOD, number=2)], 1, ORDER, id="falling"),
+        pytest.param([replace(GOOD, number=10)], 0, ORDER, id="no chunk of the image"),
+        pytest.param([replace(GOOD, stored_size=0)], 0, STORED, id="nothing stored"),
+        pytest.param([replace(GOOD, stored_size=STORED_MAX + 1)], 0, STORED, id="one byte more than a chunk can need"),
+        pytest.param([replace(GOOD, stored_size=(1 << 32) - 1)], 0, STORED, id="more than a chunk can need"),
+        pytest.param([GOOD, replace(GOOD, number=4, pack=1)], 1, UNLISTED, id="a pack that is not listed"),
+        pytest.param([replace(GOOD, offset=91)], 0, BEYOND, id="beyond the end of its pack"),
+        pytest.param([replace(GOOD, offset=(1 << 32) - 1)], 0, BEYOND, id="far beyond"),
     ],
 )
-def test_an_index_that_points_nowhere_is_malformed(chunks: list[DeltaChunk]) -> None:
-    assert list(DeltaIndex(encode([GOOD]), artifact(), delta(100))) == [GOOD]
-    with pytest.raises(MalformedError):
+def test_an_index_that_points_nowhere_is_malformed(chunks: list[DeltaChunk], record: int, problem: str) -> None:
+    with pytest.raises(MalformedError) as caught:
         DeltaIndex(encode(chunks), artifact(), delta(100))
+    assert (caught.value.document, caught.value.field, caught.value.problem) == ("delta index", f"record {record}", problem)
+
+
+def test_records_may_reach_to_every_edge() -> None:
+    first, last = replace(GOOD, number=0, stored_size=1), replace(GOOD, number=9, offset=90)
+    assert list(DeltaIndex(encode([first, GOOD, last]), artifact(), delta(100))) == [first, GOOD, last]
+    largest = replace(GOOD, stored_size=STORED_MAX)
+    assert list(DeltaIndex(encode([largest]), artifact(), delta(STORED_MAX))) == [largest]
+
+
+def test_an_image_that_ends_within_a_chunk_has_that_chunk_too() -> None:
+    image = replace(artifact(), image=Blob(ANY, 3 * CHUNK + 1))
+    assert list(DeltaIndex(encode([GOOD]), image, delta(100))) == [GOOD]
+    with pytest.raises(MalformedError):
+        DeltaIndex(encode([replace(GOOD, number=4)]), image, delta(100))
+
+
+@pytest.mark.parametrize("size", [1, RECORD_SIZE - 1, RECORD_SIZE + 1])
+def test_a_part_of_a_record_is_malformed(size: int) -> None:
+    with pytest.raises(MalformedError) as caught:
+        DeltaIndex((encode([GOOD]) * 2)[:size], artifact(), delta(100))
+    assert (caught.value.document, caught.value.field) == ("delta index", "whole")
+    assert caught.value.problem == f"no records of {RECORD_SIZE} bytes"
 
 
 # --- The recipe ---
@@ -154,24 +184,53 @@ def test_arbitrary_bytes_are_a_recipe_inside_the_base_or_malformed(stored: bytes
     assert sum(each.count for each in ranges) * BLOCK <= DICTIONARY_SIZE_MAX
 
 
+EARLY, MANY = "it ends too early", "more ranges than a dictionary has blocks"
+EMPTY, OUTSIDE = "an empty range, or two that touch each other", "a range outside the base, or too large a dictionary"
+LONG, LARGE = "a number that is longer than it needs to be", "a number that is too large"
+
+
 @pytest.mark.parametrize(
-    "recipe",
+    ("recipe", "problem"),
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"\x01\x00", id="cut off"),
-        pytest.param(b"\x01\x00\x00", id="an empty range"),
-        pytest.param(b"\x02\x00\x01\x00\x01", id="two that touch"),
-        pytest.param(encode_recipe([BlockRange(99, 2)]), id="reaches out of the base"),
-        pytest.param(encode_recipe([BlockRange(1 << 34, 1)]), id="far outside the base"),
-        pytest.param(encode_recipe([BlockRange(0, 257)]), id="larger than a dictionary"),
-        pytest.param(b"\x81\x00\x00\x01", id="a number longer than it needs to be"),
-        pytest.param(b"\xff\xff\xff\xff\xff\x01", id="a number too large"),
-        pytest.param(b"\x81\x02" + b"\x01\x01" * 257, id="more ranges than blocks"),
+        pytest.param(b"", EARLY, id="nothing"),
+        pytest.param(b"\x01\x00", EARLY, id="cut off"),
+        pytest.param(b"\x01\x00\x81", EARLY, id="cut off in a number"),
+        pytest.param(b"\x01\x00\x00", EMPTY, id="an empty range"),
+        pytest.param(b"\x02\x00\x01\x00\x01", EMPTY, id="two that touch"),
+        pytest.param(encode_recipe([BlockRange(99, 2)]), OUTSIDE, id="reaches out of the base"),
+        pytest.param(encode_recipe([BlockRange(1 << 34, 1)]), OUTSIDE, id="far outside the base"),
+        pytest.param(encode_recipe([BlockRange(0, 257)]), OUTSIDE, id="larger than a dictionary"),
+        pytest.param(b"\x81\x00\x00\x01", LONG, id="a number longer than it needs to be"),
+        pytest.param(b"\xff\xff\xff\xff\xff\x01", LARGE, id="a number too large"),
+        pytest.param(b"\x81\x02" + b"\x01\x01" * 257, MANY, id="more ranges than blocks"),
     ],
 )
-def test_a_recipe_that_asks_for_too_much_is_malformed(recipe: bytes) -> None:
-    with pytest.raises(MalformedError):
+def test_a_recipe_that_asks_for_too_much_is_malformed(recipe: bytes, problem: str) -> None:
+    with pytest.raises(MalformedError) as caught:
         decode_recipe(recipe, 7, BASE_BLOCKS)
+    assert (caught.value.document, caught.value.field, caught.value.problem) == ("delta", "chunk 7", problem)
+
+
+def test_together_ranges_may_be_no_larger_than_a_dictionary() -> None:
+    halves = [BlockRange(0, 128), BlockRange(200, 128)]
+    assert decode_recipe(encode_recipe(halves), 0, 1000) == (halves, b"")
+    with pytest.raises(MalformedError):
+        decode_recipe(encode_recipe([halves[0], BlockRange(200, 129)]), 0, 1000)
+
+
+def test_ranges_may_reach_to_every_edge() -> None:
+    whole = [BlockRange(0, BASE_BLOCKS)]
+    assert decode_recipe(encode_recipe(whole), 0, BASE_BLOCKS) == (whole, b"")
+    singles = [BlockRange(number * 2, 1) for number in range(256)]
+    assert decode_recipe(encode_recipe(singles) + b"frame", 0, 511) == (singles, b"frame")
+    far = [BlockRange((1 << 35) - 1, 1)]
+    assert decode_recipe(encode_recipe(far), 0, 1 << 35) == (far, b"")
+
+
+@pytest.mark.parametrize(("number", "raw"), [(127, b"\x7f"), (128, b"\x80\x01"), (300, b"\xac\x02"), (16_384, b"\x80\x80\x01")])
+def test_numbers_of_a_recipe_are_written_as_leb128(number: int, raw: bytes) -> None:
+    assert encode_recipe([BlockRange(number, 1)]) == b"\x01" + raw + b"\x01"
+    assert decode_recipe(b"\x01" + raw + b"\x01", 0, HUGE_SIZE) == ([BlockRange(number, 1)], b"")
 
 
 def test_a_dictionary_may_be_as_large_as_the_limit() -> None:
@@ -218,6 +277,30 @@ def test_a_chunk_that_is_not_listed_stands_in_the_base_at_its_place() -> None:
     assert is_unchanged(indexed(second, 1), deltas_of(), Bytes(whole))
     assert not is_unchanged(indexed(second, 1), deltas_of(), Bytes(bytes(len(whole))))
     assert rebuild_chunk(indexed(second, 1), deltas_of(), Bytes(b""), Bytes(BASE[:CHUNK])) is None
+
+
+def test_a_chunk_that_is_listed_is_not_unchanged_even_where_it_stands_in_its_place() -> None:
+    raw = BASE[:CHUNK]
+    assert is_unchanged(indexed(raw), deltas_of(), Bytes(BASE))
+    assert not is_unchanged(indexed(raw), deltas_of(b"anything"), Bytes(BASE))
+
+
+def test_signed_bytes_that_are_no_recipe_are_told_by_their_chunk() -> None:
+    signed = deltas_of(b"first", b"\x01\x00\x00")
+    with pytest.raises(MalformedError) as caught:
+        rebuild_chunk(indexed(b"x", 1), signed, Bytes(b"first\x01\x00\x00"), Bytes(BASE))
+    assert caught.value.field == "chunk 1"
+
+
+def test_a_dictionary_is_raw_contents_whatever_it_begins_with() -> None:
+    assert raw_dictionary(b"") is None
+    # What begins so is a dictionary with tables of its own to a library that looks.
+    base = b"\x37\xa4\x30\xec" + BASE[4:]
+    raw = base[: 2 * BLOCK]
+    known = zstandard.ZstdCompressionDict(raw, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    frame = zstandard.ZstdCompressor(level=3, dict_data=known, write_dict_id=False).compress(raw)
+    stored = encode_recipe([BlockRange(0, 2)]) + frame
+    assert rebuild_chunk(indexed(raw), deltas_of(stored), Bytes(stored), Bytes(base)) == raw
 
 
 @attack(By.OWNER, On.SLOT, "the running system was changed under a delta", "what comes out is compared with the signed index")

@@ -23,6 +23,7 @@ from usbupdate.errors import MalformedError
 
 CHUNK = CHUNK_SIZE_MIN
 DIGEST = bytes(range(32))
+ZEROS = hashlib.sha256(bytes(CHUNK)).digest()
 EDGES = [0, 1, (1 << 30) - 1, 1 << 30, (1 << 31) - 1, 1 << 31, (1 << 32) - 1]
 NUMBERS = st.integers(0, (1 << 32) - 1) | st.sampled_from(EDGES)
 
@@ -145,11 +146,15 @@ def test_a_stored_chunk_without_any_pack_is_malformed() -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [_record(1, 0, 0, stored_digest=bytes(32)), _record(0, 1, 0, stored_digest=bytes(32)), _record(0, 0, 0)],
+    [
+        _record(1, 0, 0, digest=ZEROS, stored_digest=bytes(32)),
+        _record(0, 1, 0, digest=ZEROS, stored_digest=bytes(32)),
+        _record(0, 0, 0, digest=ZEROS),
+    ],
     ids=["pack", "offset", "digest"],
 )
 def test_a_zero_chunk_with_a_place_is_malformed(record: bytes) -> None:
-    with pytest.raises(MalformedError, match="chunk of zeros"):
+    with pytest.raises(MalformedError, match="has a place in a pack"):
         Index(record, _artifact(CHUNK, [1000, 1000]))
 
 
@@ -171,6 +176,16 @@ def test_a_wrong_number_of_records_is_malformed(count: int) -> None:
         Index(_record(0, 0, 10) * count, _artifact(CHUNK * 2 + 1, [1000]))
 
 
+def test_what_is_wrong_with_an_index_is_told_by_record() -> None:
+    artifact = _artifact(CHUNK * 2, [1000])
+    with pytest.raises(MalformedError) as caught:
+        Index(_record(0, 0, 10) + _record(1, 0, 10), artifact)
+    assert (caught.value.document, caught.value.field) == ("index", "record 1")
+    with pytest.raises(MalformedError) as caught:
+        Index(b"", artifact)
+    assert (caught.value.document, caught.value.field) == ("index", "whole")
+
+
 @pytest.mark.parametrize("cut", [-1, 1, -RECORD_SIZE + 1])
 def test_a_part_of_a_record_is_malformed(cut: int) -> None:
     raw = _record(0, 0, 10) * 2
@@ -187,6 +202,13 @@ def test_the_index_of_any_image_is_bounded(image_size: int) -> None:
     # No larger than it must be.
     if chunk_size > CHUNK_SIZE_MIN:
         assert -(-image_size // (chunk_size // 2)) * RECORD_SIZE > INDEX_SIZE_MAX
+
+
+@pytest.mark.parametrize("doubled", range(4))
+def test_chunks_double_with_the_first_image_whose_index_would_be_too_large(doubled: int) -> None:
+    largest = (INDEX_SIZE_MAX // RECORD_SIZE) * (CHUNK_SIZE_MIN << doubled)
+    assert chunk_size_for(largest) == CHUNK_SIZE_MIN << doubled
+    assert chunk_size_for(largest + 1) == CHUNK_SIZE_MIN << (doubled + 1)
 
 
 @attack(

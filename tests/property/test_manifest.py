@@ -252,6 +252,29 @@ def test_a_value_out_of_range_is_malformed(place: Place, value: Json) -> None:
     _rejects(corruption.replaced(VALID, place, value))
 
 
+DELTA: Json = {"base": BLOB, "index": BLOB, "packs": []}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "field", "problem"),
+    [
+        (("compatible",), [], "compatible", "empty"),
+        (("from_sequence_min",), 8, "from_sequence_min", "above the bundle's own sequence"),
+        (("artifacts",), [], "artifacts", "empty"),
+        (("artifacts",), [corruption.at(VALID, ARTIFACT)] * 2, "artifacts", "a slot class stands twice"),
+        ((*ARTIFACT, "chunk_size"), CHUNK_SIZE_MIN * 3, "artifacts[0].chunk_size", "not a power of two"),
+        ((*ARTIFACT, "deltas"), [DELTA, DELTA], "artifacts[0].deltas", "a base stands twice"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_says_where(place: Place, value: Json, field: str, problem: str) -> None:
+    error = _rejects(corruption.replaced(VALID, place, value))
+    assert (error.field, error.problem) == (field, problem)
+
+
+def test_a_release_may_be_its_own_stepping_stone() -> None:
+    assert manifests.decode(corruption.raw(corruption.replaced(VALID, ("from_sequence_min",), 7))).from_sequence_min == 7
+
+
 def test_two_artifacts_for_one_slot_class_are_malformed() -> None:
     artifact = corruption.at(VALID, ARTIFACT)
     _rejects(corruption.replaced(VALID, ("artifacts",), [artifact, artifact]))

@@ -51,6 +51,36 @@ def test_roots_are_those_of_the_reference_tree(size: int) -> None:
     assert merkle.root(LEAVES[:size]).hex() == ROOTS[size - 1]
 
 
+def test_a_leaf_is_never_taken_for_a_node() -> None:
+    assert merkle.leaf_hash(b"").hex() == ROOTS[0]
+    assert merkle.node_hash(LEAVES[0], LEAVES[1]).hex() == ROOTS[1]
+    assert merkle.leaf_hash(LEAVES[0] + LEAVES[1]) != merkle.node_hash(LEAVES[0], LEAVES[1])
+
+
+def test_every_leaf_of_every_small_tree_is_proven() -> None:
+    for size in range(1, 34):
+        leaves = leaves_of(size)
+        root = naive_root(leaves)
+        for index, leaf in enumerate(leaves):
+            proof = merkle.inclusion_proof(leaves, index)
+            assert merkle.is_included(leaf, index, size, proof, root)
+            assert not merkle.is_included(leaf, index, size, (*proof, root), root)
+
+
+def test_every_small_tree_is_proven_to_begin_with_each_smaller_one() -> None:
+    leaves = leaves_of(33)
+    roots = [naive_root(leaves[:size]) for size in range(34)]
+    for new in range(1, 34):
+        for old in range(1, new + 1):
+            proof = merkle.consistency_proof(leaves[:new], old)
+            assert merkle.is_consistent(old, new, roots[old], roots[new], proof)
+            assert not merkle.is_consistent(old, new, roots[old], roots[new], (*proof, roots[new]))
+            assert not merkle.is_consistent(old, new, roots[old], roots[new - 1], proof)
+            assert not merkle.is_consistent(old, new, roots[old - 1], roots[new], proof)
+            if old < new:
+                assert not merkle.is_consistent(old, new, roots[old], roots[new], ())
+
+
 def test_root_of_nothing_is_the_hash_of_nothing() -> None:
     assert merkle.root([]) == naive_root([]) == merkle.EMPTY_ROOT
 

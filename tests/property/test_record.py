@@ -14,7 +14,7 @@ from tests.property import corruption
 from tests.property.test_statement import DIGESTS, DRAFTS, NUMBERS
 from usbupdate.core import recordform
 from usbupdate.core.manifest import IMAGE_SIZE_MAX, Blob
-from usbupdate.core.receipt import BundleRef, Event
+from usbupdate.core.receipt import BundleRef, ClockQuality, Draft, Event, Moment
 from usbupdate.core.record import (
     FORMAT,
     FORMAT_BEFORE_DOWNGRADES,
@@ -32,14 +32,15 @@ from usbupdate.core.record import (
     Ready,
     Recording,
     Repeat,
+    State,
     Trial,
 )
-from usbupdate.core.words import SEQUENCE_MAX, BootId, BundleName, Digest, Slot, SlotClass
+from usbupdate.core.words import SEQUENCE_MAX, BootId, BundleName, Digest, ReceiptId, Slot, SlotClass
 from usbupdate.errors import MalformedError, NewerFormatError
 
 if TYPE_CHECKING:
     from tests.property.corruption import Place
-    from usbupdate.core.receipt import Draft
+    from usbupdate.core.strictjson import Json
 
 COUNTS = st.integers(0, 1 << 31)
 TRIES = st.integers(1, 1 << 31)
@@ -134,3 +135,69 @@ def test_a_number_that_does_not_fit_the_format_is_malformed(number: int, more: d
     document = {**json.loads(recordform.encode(record)), "format": number, **more}
     with pytest.raises(MalformedError):
         recordform.decode(corruption.raw(document))
+
+
+IMAGE = {"rootfs": {"sha256": "0" * 64, "size": 10}}
+ATTEMPT = Attempt(
+    Installed(Slot.B, "2", 2, {SlotClass("rootfs"): Blob(Digest("0" * 64), 10)}),
+    Draft(
+        ReceiptId("a" * 32),
+        Event.INTERRUPTED,
+        Moment(BootId("b"), 1, "2026-01-01T00:00:00Z", ClockQuality.FLOOR),
+        bundle=BundleRef(BundleName("gw"), Digest("0" * 64)),
+    ),
+)
+EVERY_STATE = [
+    (Idle(stuck=True), "idle"),
+    (Installing(ATTEMPT), "installing"),
+    (Ready(ATTEMPT), "ready"),
+    (Activating(ATTEMPT, BootId("b"), 1), "activating"),
+    (Trial(ATTEMPT, BootId("b")), "trial"),
+    (Committing(ATTEMPT), "committing"),
+    (Condemning(ATTEMPT, 2), "condemning"),
+    (Recording(ATTEMPT.draft), "recording"),
+    (Leaving(BootId("b"), 1), "leaving"),
+]
+
+
+def _with_state(state: State) -> DeviceRecord:
+    return DeviceRecord(Installed(Slot.A, "1", 1, {}), {}, 1, KnownRoot(1, Digest("0" * 64)), state)
+
+
+@pytest.mark.parametrize(("state", "name"), EVERY_STATE, ids=[name for _, name in EVERY_STATE])
+def test_every_state_is_read_back_by_its_name(state: State, name: str) -> None:
+    raw = recordform.encode(_with_state(state))
+    assert json.loads(raw)["state"]["name"] == recordform.state_name(state) == name
+    assert recordform.decode(raw).state == state
+
+
+def _refuses(document: Json) -> tuple[str, str]:
+    with pytest.raises(MalformedError) as caught:
+        recordform.decode(corruption.raw(document))
+    assert caught.value.document == "state"
+    return caught.value.field, caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "field", "problem"),
+    [
+        (("state", "name"), "asleep", "state.name", "not the name of a state"),
+        (("state", "attempt", "draft", "bundle"), None, "state.attempt.draft", "an attempt without a bundle"),
+        (("committed", "images"), {"ROOT FS": IMAGE["rootfs"]}, "committed.images.ROOT FS", "not a slot class"),
+        (
+            ("whole",),
+            [{"slot": "a", "version": version, "sequence": 1, "images": IMAGE} for version in ("1", "2")],
+            "whole",
+            "a slot stands twice",
+        ),
+    ],
+)
+def test_a_state_file_that_contradicts_itself_is_refused(place: Place, value: Json, field: str, problem: str) -> None:
+    document = json.loads(recordform.encode(_with_state(Ready(ATTEMPT))))
+    assert _refuses(corruption.replaced(document, place, value)) == (field, problem)
+
+
+def test_a_state_file_says_whether_a_refusal_is_being_counted() -> None:
+    document = json.loads(recordform.encode(_with_state(Idle())))
+    assert document["repeat"] is None
+    assert _refuses(corruption.without(document, ("repeat",))) == ("repeat", "missing")

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from tests.property import corruption
 from usbupdate.core import statement, strictjson
 from usbupdate.core.receipt import (
+    DETAIL_MAX,
     NO_PREVIOUS,
     RECEIPT_SIZE_MAX,
     BundleRef,
@@ -279,3 +280,74 @@ def test_text_beyond_ascii_has_one_form_too() -> None:
 def test_an_oversized_receipt_is_malformed() -> None:
     raw = _canonical(VALID)
     _rejects(raw[:-1] + b" " * RECEIPT_SIZE_MAX + b"}")
+
+
+def test_a_receipt_of_another_form_is_named_as_a_whole() -> None:
+    for raw in (_canonical(VALID) + b" ", _canonical(corruption.replaced(VALID, ("subject", 0, "name"), "another"))):
+        error = _rejects(raw)
+        assert (error.document, error.field, error.problem) == ("receipt", "whole", "not in its one canonical form")
+
+
+def test_numbers_texts_and_lists_may_reach_to_both_ends() -> None:
+    least = replace(
+        FULL,
+        number=1,
+        draft=replace(
+            FULL.draft,
+            moment=Moment(BootId("b"), 0, "2026-01-31T12:00:00Z", ClockQuality.FLOOR),
+            before=Release("", 0, {}),
+            trust=TrustFacts(1, 0, ()),
+            checks=(Check("", CheckResult.PASSED, "", ""),),
+            medium=MediumFacts(),
+            operator="",
+            duration_ms=0,
+            traffic=Traffic(),
+            count=1,
+            problem=Problem("", ""),
+        ),
+    )
+    most = replace(
+        FULL,
+        number=SEQUENCE_MAX,
+        draft=replace(
+            FULL.draft,
+            moment=Moment(BootId("b"), SEQUENCE_MAX, "2026-01-31T12:00:00Z", ClockQuality.SYSTEM),
+            before=Release("1", SEQUENCE_MAX, {}),
+            trust=TrustFacts(SEQUENCE_MAX, SEQUENCE_MAX, tuple(Digest(f"{number:064x}") for number in range(64))),
+            checks=(
+                Check("n" * 200, CheckResult.TIMED_OUT, "r" * 64, "d" * DETAIL_MAX),
+                *[Check("n", CheckResult.FAILED)] * 63,
+            ),
+            medium=MediumFacts("u" * 200, "s" * 200, "f" * 200, "l" * 200),
+            operator="o" * 200,
+            duration_ms=SEQUENCE_MAX,
+            traffic=Traffic(*[SEQUENCE_MAX] * 7),
+            count=SEQUENCE_MAX,
+            problem=Problem("r" * 64, "t" * DETAIL_MAX),
+        ),
+    )
+    for receipt in (least, most):
+        assert statement.decode(statement.encode(receipt)) == receipt
+
+
+@pytest.mark.parametrize("field", ["usb_id", "serial", "filesystem_uuid", "label"])
+def test_what_a_stick_says_of_itself_is_bounded(field: str) -> None:
+    error = _rejects(_canonical(corruption.replaced(VALID, (*PREDICATE, "medium", field), "x" * 201)))
+    assert (error.field, error.problem) == (f"predicate.medium.{field}", "longer than 200 characters")
+
+
+def test_an_image_of_no_slot_class_is_named() -> None:
+    error = _rejects(_canonical(corruption.replaced(VALID, (*PREDICATE, "to", "images"), {"ROOT FS": "3" * 64})))
+    assert (error.field, error.problem) == ("predicate.to.images.ROOT FS", "not a slot class")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("monotonic_ms",), ("duration_ms",), ("count",), ("from", "sequence"), ("trust", "root_version"),
+        ("trust", "timestamp_version"), ("traffic", "read"), ("traffic", "full"),
+    ],
+)  # fmt: skip
+def test_no_number_of_a_receipt_is_beyond_what_json_readers_keep(place: Place) -> None:
+    error = _rejects(_canonical(corruption.replaced(VALID, (*PREDICATE, *place), SEQUENCE_MAX + 1)))
+    assert error.field == ".".join(("predicate", *map(str, place)))

@@ -15,11 +15,13 @@ from usbupdate.core.record import BundleOutcome, DeviceRecord, Installed, KnownR
 from usbupdate.core.words import BundleName, DeviceId, Digest, Slot, SlotClass
 from usbupdate.errors import (
     AuthorisationEndedError,
+    AuthorisationError,
     AuthorisationFloorError,
     AuthorisationKeyError,
     AuthorisationUsedError,
     OlderSequenceError,
     OtherDevicesError,
+    RefusedError,
     SteppingStoneError,
     TriedBeforeError,
     WrongCompatibleError,
@@ -83,6 +85,18 @@ def test_nothing_is_to_be_done_on_a_stick_without_bundles_or_with_what_runs() ->
     assert choose([offer(3), offer(2)], WHO, running(3), Insertion.PERSON, NOW) is None
 
 
+def test_what_is_not_for_this_device_is_passed_over_in_silence_beside_what_runs() -> None:
+    for other in (offer(9, compatible="acme,other"), offer(9, devices="gw-70"), offer(2)):
+        assert choose([offer(3), other], WHO, running(3), Insertion.NEW, NOW) is None
+
+
+def test_of_two_refusals_that_came_equally_far_the_first_is_told() -> None:
+    first, second = offer(2, from_min=2), offer(2, from_min=3)
+    for offers, needed in (([first, second], 2), ([second, first], 3)):
+        with pytest.raises(SteppingStoneError, match=f"needs sequence {needed} or higher"):
+            choose(offers, WHO, running(1), Insertion.NEW, NOW)
+
+
 def test_a_newer_bundle_that_may_not_be_tried_is_told_even_beside_the_one_that_runs() -> None:
     newer = offer(4)
     with pytest.raises(TriedBeforeError):
@@ -132,6 +146,56 @@ def test_a_stepping_stone_cannot_be_jumped_over() -> None:
 def test_the_refusal_of_the_bundle_that_came_closest_is_told() -> None:
     with pytest.raises(OlderSequenceError):
         choose([offer(9, compatible="other"), offer(1), offer(8, devices="gw-1")], WHO, running(3), Insertion.NEW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("refused", "sentence"),
+    [
+        (offer(9, compatible="other"), "The bundle gw 1.9 is not for this hardware (acme,gw)."),
+        (offer(9, devices="gw-1"), "The bundle gw 1.9 is for other devices than gw-7."),
+        (offer(2), "The bundle gw 1.2 has sequence 2; this device takes only sequences above 3."),
+        (offer(9, from_min=5), "The bundle gw 1.9 needs sequence 5 or higher to start from; this device runs 3."),
+        (
+            offer(8),
+            "The bundle gw 1.8 was tried on this device before (tries: 1); the last outcome was: check-failed.",
+        ),
+    ],
+)
+def test_a_refusal_names_the_bundle_and_what_is_in_its_way(refused: Offer, sentence: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        choose([refused], WHO, tried(running(3), offer(8), Event.CHECK_FAILED), Insertion.NEW, NOW)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"),
+    [
+        (
+            allowed(offer(1), 5, device="gw-8"),
+            "The authorisation 5 to go back to gw 1.1 is for a device gw-8 that has another key than this one.",
+        ),
+        (
+            allowed(offer(1), 4),
+            "The authorisation 4 to go back to gw 1.1 counts no more: this device has used number 4.",
+        ),
+        (
+            allowed(offer(1), 5, expires="2026-02-03T04:05:06Z"),
+            "The authorisation 5 to go back to gw 1.1 ended 2026-02-03T04:05:06Z; for this device it is 2026-06-01T00:00:00Z.",
+        ),
+        (
+            allowed(offer(1), 5, floor=2),
+            "The authorisation 5 to go back to gw 1.1 is good from sequence 2 down; this device has had 3.",
+        ),
+    ],
+)
+def test_an_authorisation_that_does_not_count_says_why(order: Authorisation, sentence: str) -> None:
+    with pytest.raises(AuthorisationError) as caught:
+        chosen([offer(1)], [order], replace(running(3), downgrade_number=4))
+    assert str(caught.value) == sentence
+
+
+def test_a_bundle_that_was_never_tried_may_be_tried_on_every_occasion() -> None:
+    assert all(may_try(None, insertion) for insertion in Insertion)
 
 
 @pytest.mark.parametrize("event", sorted(OUTCOMES))
