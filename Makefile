@@ -33,7 +33,7 @@ VM_FLAGS = -v --durations=0 --durations-min=1 $(if $(filter-out 1,$(VM_JOBS)),-n
 # mke2fs lives in /usr/sbin, which is not on a user's PATH everywhere.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: lock audit release help install demo test check format lint types unit property attack power e2e long fuzz bench fix docs-check clean \
+.PHONY: lock audit release help install demo test check format lint types unit property attack power e2e long fuzz coverage mutants bench fix docs-check clean \
 	vm vm-install vm-test vm-smoke
 
 help: ## say what there is
@@ -73,6 +73,13 @@ long: $(STAMP) ## the property tests with many more examples
 
 fuzz: $(STAMP) ## every decoder, and a whole stick, by coverage-guided fuzzing; TIME=seconds for each
 	@TIME=$(TIME) .ci/fuzz
+
+coverage: $(STAMP) ## which branches of the core and of what verifies the tests take; under 95 % fails
+	@PYTEST_FLAGS="$(PYTEST_FLAGS)" .ci/coverage
+
+mutants: $(STAMP) ## change the code that decides, and require a test that sees it; MODULES="core/policy.py …"
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
+	@$(BIN)/python -m tests.mutation $(MODULES)
 
 vm: $(STAMP) $(VM_DEVICE)/disk.raw $(VM_STICK) ## the reference device on this terminal, and a stick with its next release
 	@images/usbupdate-vm start --example $(VM_STICK) $(VM_DEVICE)
@@ -140,5 +147,5 @@ docs-check: $(STAMP) ## generated documents are current, links lead somewhere
 
 clean: ## remove everything that is made here
 	@rm -rf $(VM_OFFICE) $(VM_DEVICE) $(VM_STICK) $(VM_FOLDER) $(VM_RELEASE) $(VM_DIR)vm-returned fuzz-found
-	@rm -rf $(VENV) $(RELEASE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(RELEASE) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
