@@ -16,6 +16,7 @@ MODULES: Final = {
     "core/authorisation.py": ("tests/property/test_authorisation.py",),
     "core/index.py": ("tests/property/test_index.py",),
     "core/chunks.py": ("tests/property/test_chunks.py",),
+    "core/frames.py": ("tests/property/test_chunks.py", "tests/property/test_delta.py"),
     "core/delta.py": ("tests/property/test_delta.py",),
     "core/manifest.py": ("tests/property/test_manifest.py",),
     "core/merkle.py": ("tests/property/test_merkle.py",),

@@ -11,8 +11,9 @@ import zstandard
 from hypothesis import given, strategies as st
 
 from tests.matrix import By, On, attack
-from usbupdate.core.chunks import WINDOW_MAX, restore_chunk
+from usbupdate.core.chunks import restore_chunk
 from usbupdate.core.index import IndexedChunk
+from usbupdate.core.unpack import WINDOW_MAX
 from usbupdate.errors import (
     ContentsDifferError,
     FrameBrokenError,

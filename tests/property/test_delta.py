@@ -21,9 +21,9 @@ from usbupdate.core.delta import (
     encode,
     encode_recipe,
     is_unchanged,
-    raw_dictionary,
     rebuild_chunk,
 )
+from usbupdate.core.frames import raw_dictionary
 from usbupdate.core.index import IndexedChunk, stored_size_max
 from usbupdate.core.manifest import Artifact, Blob, Delta
 from usbupdate.core.words import Digest, SlotClass
