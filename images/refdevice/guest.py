@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from typing import TYPE_CHECKING, Final, Self
 
 from refdevice.channels import connected
-from refdevice.machine import CONSOLE, JOURNAL, SHELL, WATCH, Machine
-from refdevice.qmp import Qmp, QmpError
+from refdevice.hang import resetting_when_hung
+from refdevice.machine import CONSOLE, JOURNAL, SHELL, Machine
 from refdevice.shell import Shell
 from refdevice.transcript import Transcript
 
@@ -25,9 +24,6 @@ BOOT_S: Final = 600.0
 _ANSWER_S: Final = 180.0
 _READY: Final = "shell-is-ready"
 _POWER_ON: Final = "usbupdate: booting slot"
-_BEFORE_US: Final = r"^BdsDxe: |^Welcome to GRUB!|reboot: Restarting system"
-_HUNG_S: Final = 150.0
-"""Firmware and boot loader take some five seconds, on a busy machine half a minute."""
 
 
 class CommandFailedError(AssertionError):
@@ -48,7 +44,8 @@ class Guest:
         self.transcript = Transcript(channels)
         self._shell = Shell(channels[SHELL], self.transcript)
         self._was_saved = start.saved is not None
-        threading.Thread(target=self._reset_when_hung, daemon=True).start()
+        self._watch = contextlib.ExitStack()
+        self._watch.enter_context(resetting_when_hung(folder, lambda text: self.transcript.note(CONSOLE, text)))
 
     def __enter__(self) -> Self:
         """Return the device itself."""
@@ -56,19 +53,9 @@ class Guest:
 
     def __exit__(self, *_exception: object) -> None:
         """Cut its power, whatever it does."""
+        self._watch.close()
         self.machine.cut_power()
         self.transcript.close()
-
-    def _reset_when_hung(self) -> None:
-        """Do what a board's watchdog does where firmware or boot loader hang, before any try is counted.
-
-        This emulator does so at one restart in some two hundred, waiting for a timer that does not tick; its own watchdog is
-        off by then.
-        """
-        with contextlib.suppress(QmpError), Qmp(self.machine.folder / WATCH) as qmp:
-            while self.transcript.await_silence(_BEFORE_US, _HUNG_S, channel=CONSOLE):
-                self.transcript.note(CONSOLE, "the emulator hangs before the boot script: reset")
-                qmp.ask("system_reset")
 
     def expect(self, pattern: str, *, limit_s: float = BOOT_S) -> re.Match[str]:
         """Wait for a line after the last one that was expected; see `Transcript.expect`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import select
 import shutil
 import signal as signals
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from refdevice import disk, machine, release
 from refdevice.called import called
 from refdevice.channels import connected
+from refdevice.hang import CONTROL, resetting_when_hung
 from refdevice.machine import JOURNAL, QMP, SHELL, Disk, Hold, Machine, Start, Stick
 from refdevice.qmp import Qmp
 from refdevice.shell import Shell
@@ -46,7 +46,6 @@ _GLANCE: Final = (
     "cat /run/usbupdate/status.json 2>/dev/null || echo '{}'; cat /usr/lib/usbupdate/release.json; "
     "sed -n 's/.*usbupdate.slot=\\([^ ]*\\).*/\\1/p' /proc/cmdline"
 )
-_CONTROL: Final = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
 
 
 class KeptError(Exception):
@@ -241,13 +240,16 @@ class KeptDevice:
         pid = (self.folder / _PID).read_text().strip()
         tail = ["tail", "--follow", f"--bytes=+{position + 1}", f"--pid={pid}", str(self.folder / f"{JOURNAL}.log")]
         # Where the next start begins the file anew, a tail of the last start would say so on the person's screen.
-        with subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following:  # noqa: S603 - it runs until the caller has enough
+        with (
+            resetting_when_hung(self.folder),
+            subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following,  # noqa: S603 - it runs until the caller has enough
+        ):
             timer = threading.Timer(limit_s, following.kill) if limit_s is not None else None
             if timer is not None:
                 timer.start()
             try:
                 for line in following.stdout or ():
-                    yield _CONTROL.sub("", line.decode(errors="replace")).rstrip()
+                    yield CONTROL.sub("", line.decode(errors="replace")).rstrip()
             finally:
                 if timer is not None:
                     timer.cancel()

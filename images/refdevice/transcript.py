@@ -9,13 +9,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from refdevice.hang import CONTROL
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
     from pathlib import Path
 
 _READ_SIZE: Final = 1 << 16
-_CONTROL: Final = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
 _TAIL_LINES: Final = 60
 
 
@@ -111,24 +112,6 @@ class Transcript:
                 return False
         return False
 
-    def await_silence(self, mark: str, silence_s: float, *, channel: str) -> bool:
-        """Wait until a channel has been silent for so long, its last line being one that matches; or until the machine ends.
-
-        Returns:
-            True once it is silent; False if the machine has ended.
-        """
-        wanted = re.compile(mark)
-        with self._arrived:
-            while not self._ended:
-                last = next((line for line in reversed(self._lines) if line.channel == channel), None)
-                left = silence_s
-                if last is not None and wanted.search(last.text):
-                    left = last.at_s + silence_s - (time.monotonic() - self._start)
-                    if left <= 0:
-                        return True
-                self._arrived.wait(left)
-        return False
-
     def note(self, channel: str, text: str) -> None:
         """Write down a line that the machine did not say."""
         self._add(channel, [text.encode()])
@@ -174,7 +157,7 @@ class Transcript:
 
     def _add(self, channel: str, whole: list[bytes]) -> None:
         at_s = time.monotonic() - self._start
-        texts = [_CONTROL.sub("", line.decode("utf-8", errors="replace")).rstrip() for line in whole]
+        texts = [CONTROL.sub("", line.decode("utf-8", errors="replace")).rstrip() for line in whole]
         with self._arrived:
             self._lines += [Line(at_s, channel, text) for text in texts if text]
             self._arrived.notify_all()
