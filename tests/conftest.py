@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.field import build
+from tests.inmemory import MEMORY, folder_in_memory
 from tests.payload import takes_direct_io
 from tests.postgresql import problem, running
 from usbupdate.medium import DirectoryMedium
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from tests.field import Field
     from tests.postgresql import Server
-
-_MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a private folder in it; saves waiting for fsync
 
 # Deadlines measure the machine, not the code; `ci` repeats itself so that a red build is the fault of the change before it.
 settings.register_profile("dev", deadline=None, max_examples=60)
@@ -68,21 +66,21 @@ def medium(mount: Path) -> DirectoryMedium:
 @pytest.fixture(scope="session")
 def built_field() -> Iterator[Field]:
     """Give the office, the sticks and the device that `field` copies; to be looked at only."""
-    with TemporaryDirectory(prefix="usbupdate-field-", dir=_MEMORY) as folder:
+    with folder_in_memory("field") as folder:
         yield build(Path(folder, "built"))
 
 
 @pytest.fixture
 def field(built_field: Field) -> Iterator[Field]:
     """Give an office, sticks and a device of the test's own."""
-    with TemporaryDirectory(prefix="usbupdate-field-", dir=_MEMORY) as folder:
+    with folder_in_memory("field") as folder:
         yield built_field.copy(Path(folder, "field"))
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """Give a PostgreSQL server of the test run's own."""
-    folder = Path(_MEMORY or "/tmp")  # noqa: S108 - a private folder in it
+    folder = Path(MEMORY or "/tmp")  # noqa: S108 - a private folder in it
     if (why_not := problem(folder)) is not None:
         pytest.skip(why_not)
     with running(folder) as server:

@@ -1,11 +1,8 @@
-"""A stick in memory, and how a row of bytes changes one: so a fuzzer finds its way through the structure of a whole stick."""
+"""How a row of bytes changes a stick: so a fuzzer finds its way through the structure of a whole stick."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
-
-from usbupdate.core.layout import shown
-from usbupdate.errors import MediumFileMissingError, MediumFileSizeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,43 +11,6 @@ if TYPE_CHECKING:
 
 _EDITS_MAX: Final = 8
 _Thing = TypeVar("_Thing")
-
-
-class MemoryMedium:
-    """A stick whose files are in memory. Implements `core.layout.MediumReader`."""
-
-    def __init__(self, files: Mapping[MediumPath, bytes]) -> None:
-        self._files = files
-
-    def read(self, path: MediumPath, limit: int) -> bytes:
-        contents = self._held(path)
-        if len(contents) > limit:
-            raise MediumFileSizeError(name=shown(path), size=len(contents), allowed=limit)
-        return contents
-
-    def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
-        contents = self._held(path)
-        if len(contents) < offset + size:
-            raise MediumFileSizeError(name=shown(path), size=len(contents), allowed=offset + size)
-        return contents[offset : offset + size]
-
-    def size(self, path: MediumPath) -> int:
-        return len(self._held(path))
-
-    def names(self, path: MediumPath) -> tuple[str, ...]:
-        found = {each[len(path)] for each in self._files if len(each) > len(path) and each[: len(path)] == path}
-        if not found:
-            raise MediumFileMissingError(name=shown(path))
-        return tuple(sorted(found))
-
-    def paths(self) -> tuple[MediumPath, ...]:
-        return tuple(self._files)
-
-    def _held(self, path: MediumPath) -> bytes:
-        try:
-            return self._files[path]
-        except KeyError as error:
-            raise MediumFileMissingError(name=shown(path)) from error
 
 
 class Numbers:

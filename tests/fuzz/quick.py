@@ -19,6 +19,7 @@ from tuf.api.serialization.json import CanonicalJSONSerializer
 from tuf.ngclient import fetcher
 from tuf.ngclient.updater import Updater
 
+from tests.inmemory import MemoryTrust
 from usbupdate.core import chunks, rootrules, stickfetcher, truststate, tuflibrary
 from usbupdate.packager import verification
 
@@ -35,30 +36,13 @@ _NOWHERE: Final = "/nowhere/"
 """Folders of the library that are no folders: nothing can be opened in them."""
 
 
-class MemoryTrust:
-    """A folder of trust in memory. Implements `core.trust.TrustFolder`, and is what `_MemoryUpdater` finds by `directory`."""
+class OpenTrust(MemoryTrust):
+    """A folder of trust in memory that `_MemoryUpdater` finds by `directory`, as long as it is open."""
 
-    folders: Final[dict[str, MemoryTrust]] = {}
+    folders: Final[dict[str, OpenTrust]] = {}
 
     def __init__(self, other: MemoryTrust | None = None) -> None:
-        self.files: dict[str, bytes] = dict(other.files) if other else {}
-        self.roots: dict[int, bytes] = dict(other.roots) if other else {}
-        self.directory = f"{_NOWHERE}{id(self)}"
-
-    def read(self, name: str) -> bytes | None:
-        return self.files.get(name)
-
-    def drop(self, name: str) -> None:
-        self.files.pop(name, None)
-
-    def root_versions(self) -> tuple[int, ...]:
-        return tuple(sorted(self.roots))
-
-    def read_root(self, version: int) -> bytes | None:
-        return self.roots.get(version)
-
-    def save_floor(self, contents: bytes) -> None:
-        self.files["floor"] = contents
+        super().__init__(other, f"{_NOWHERE}{id(self)}")
 
     def __enter__(self) -> Self:
         self.folders[self.directory] = self
@@ -69,17 +53,17 @@ class MemoryTrust:
 
 
 class _MemoryUpdater(Updater):
-    """The library's client, which keeps its files in a `MemoryTrust`."""
+    """The library's client, which keeps its files in a `OpenTrust`."""
 
     def _persist_root(self, version: int, data: bytes) -> None:
-        MemoryTrust.folders[self._dir].roots[version] = data
+        OpenTrust.folders[self._dir].roots[version] = data
 
     def _persist_metadata(self, rolename: str, data: bytes) -> None:
-        MemoryTrust.folders[self._dir].files[rolename] = data
+        OpenTrust.folders[self._dir].files[rolename] = data
 
     def _load_local_metadata(self, rolename: str) -> bytes:
         try:
-            return MemoryTrust.folders[self._dir].files[rolename]
+            return OpenTrust.folders[self._dir].files[rolename]
         except KeyError as error:
             raise FileNotFoundError(rolename) from error
 

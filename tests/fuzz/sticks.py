@@ -12,8 +12,9 @@ from securesystemslib.formats import encode_canonical
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from tests.attack.metadata_office import START, Office, digest, new_key
-from tests.fuzz.medium import MemoryMedium, Numbers, changed
-from tests.fuzz.quick import MemoryTrust, quick
+from tests.fuzz.medium import Numbers, changed
+from tests.fuzz.quick import OpenTrust, quick
+from tests.inmemory import MemoryMedium
 from tests.payload import ROOTFS, an_image, packed
 from tests.receipts import device
 from usbupdate.core import authorisation as authorisations, manifest as manifests
@@ -101,7 +102,7 @@ def require_sentence(error: UsbupdateError) -> None:
 def stick(data: bytes) -> None:
     """Take a whole stick: a genuine one, changed as the bytes say; what a device would believe of it is what was signed."""
     medium = MemoryMedium(changed(STICK, data))
-    with quick(), MemoryTrust() as folder:
+    with quick(), OpenTrust() as folder:
         try:
             checked = verify_beside(folder, medium, OFFICE.first_root, _NOW)
         except (RejectedError, MediumError) as error:
@@ -119,7 +120,7 @@ def stolen_keys(data: bytes) -> None:
     """Take a stick that is signed with stolen keys: it gives out no more than these, and the office's next stick cures all."""
     said = Numbers(data)
     forged = forge(said)
-    with quick(), MemoryTrust(_SEEN if said.number(2) else None) as folder:
+    with quick(), OpenTrust(_SEEN if said.number(2) else None) as folder:
         for _ in range(2):
             _insert(folder, forged)
         cured = verify_beside(folder, MemoryMedium(CURE), OFFICE.first_root, _NOW)
@@ -127,7 +128,7 @@ def stolen_keys(data: bytes) -> None:
     assert (cured.trusted.root_version, cured.trusted.newer_than_medium) == (3, "")
 
 
-def _insert(folder: MemoryTrust, forged: Forged) -> None:
+def _insert(folder: OpenTrust, forged: Forged) -> None:
     try:
         checked = verify_beside(folder, MemoryMedium(forged.files), OFFICE.first_root, _NOW)
     except (RejectedError, RefusedError, MediumError) as error:
@@ -259,8 +260,8 @@ def _path(role: str, version: int) -> MediumPath:
     return metadata_path(role, None if role == Timestamp.type else version)
 
 
-def _seen() -> MemoryTrust:
-    with quick(), MemoryTrust() as folder:
+def _seen() -> OpenTrust:
+    with quick(), OpenTrust() as folder:
         verify_beside(folder, MemoryMedium(EARLIER), OFFICE.first_root, _NOW)
     return folder
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.attack.metadata_office import START
-from tests.fuzz.medium import MemoryMedium, Numbers, changed
-from tests.fuzz.quick import MemoryTrust, quick
+from tests.fuzz.medium import Numbers, changed
+from tests.fuzz.quick import OpenTrust, quick
 from tests.fuzz.seeds import CORPUS, seeds
 from tests.fuzz.sticks import OFFICE, PAYLOAD, STICK, forge, stolen_keys
 from tests.fuzz.targets import TARGETS
+from tests.inmemory import MemoryMedium
 from tests.matrix import By, On, attack
 from usbupdate.errors import UsbupdateError
 from usbupdate.packager.verification import CheckedStick, verify, verify_beside
@@ -74,7 +75,7 @@ def _slowly(files: Mapping[MediumPath, bytes]) -> CheckedStick | str:
 
 
 def _quickly(files: Mapping[MediumPath, bytes]) -> CheckedStick | str:
-    with quick(), MemoryTrust() as folder:
+    with quick(), OpenTrust() as folder:
         try:
             return verify_beside(folder, MemoryMedium(files), OFFICE.first_root, NOW)
         except UsbupdateError as error:
@@ -123,7 +124,7 @@ def test_whatever_a_thief_signs_is_cured_by_the_next_stick() -> None:
 
 
 def _reason(files: Mapping[MediumPath, bytes]) -> str:
-    with quick(), MemoryTrust() as folder:
+    with quick(), OpenTrust() as folder:
         try:
             verify_beside(folder, MemoryMedium(files), OFFICE.first_root, NOW)
         except UsbupdateError as error:

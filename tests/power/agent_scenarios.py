@@ -70,6 +70,11 @@ SCENARIOS: Final = (
 )
 
 
+def scenario_of(name: str) -> Scenario:
+    """Return a scenario by its name."""
+    return next(each for each in SCENARIOS if each.name == name)
+
+
 @dataclass(slots=True)
 class Tally:
     """What a sweep saw."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shutil
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -20,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.inmemory import folder_in_memory
 from tests.matrix import By, On, attack
-from tests.power.agent_scenarios import SCENARIOS, Scenario, Tally
+from tests.power.agent_scenarios import SCENARIOS, Scenario, Tally, scenario_of
 from tests.power.agent_sweep import Extent, sweep, sweep_provisioning
 from tests.power.agent_world import World
 from tests.power.volatile_disk import Loss, Recorder
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from usbupdate.device.ports import Installation, Progressed
     from usbupdate.errors import UsbupdateError
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory; every folder there gets a name of its own
 SAMPLE: Final = Extent(first=19, again=4, second=29)
 UNTIL_FOUND: Final = Extent(first=5, stops=True)
 PROVISIONING: Final = "provisioning"
@@ -50,17 +48,8 @@ PROVISIONING: Final = "provisioning"
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    top = _new_top()
-    yield World(top)
-    shutil.rmtree(top)
-
-
-def _new_top() -> Path:
-    return Path(tempfile.mkdtemp(prefix="usbupdate-power-", dir=MEMORY if MEMORY.is_dir() else None))
-
-
-def _scenario(name: str) -> Scenario:
-    return next(scenario for scenario in SCENARIOS if scenario.name == name)
+    with folder_in_memory("power") as top:
+        yield World(Path(top))
 
 
 # --- The sweep -------------------------------------------------------------------------------------------------------
@@ -88,7 +77,7 @@ def test_a_device_whose_making_was_cut_anywhere_can_be_made_again(world: World) 
 
 def test_the_sweep_finds_a_slot_that_is_written_while_it_can_be_booted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulatedLoader, "mark_bad", lambda self, slot: None)
-    assert any("be booted" in each for each in sweep(world, _scenario("good-used"), UNTIL_FOUND).violations)
+    assert any("be booted" in each for each in sweep(world, scenario_of("good-used"), UNTIL_FOUND).violations)
 
 
 def test_the_sweep_finds_an_install_that_is_saved_after_it_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,12 +98,12 @@ def test_the_sweep_finds_an_install_that_is_saved_after_it_is_done(world: World,
         return whole(self, attempt, Done(installation.run(attempt, lambda: None)))
 
     monkeypatch.setattr(Obligations, "install", install)
-    assert sweep(world, _scenario("good-used"), UNTIL_FOUND).violations
+    assert sweep(world, scenario_of("good-used"), UNTIL_FOUND).violations
 
 
 def test_the_sweep_finds_a_receipt_that_is_appended_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ledger, "holds", lambda self, receipt: False)
-    assert any("twice" in each for each in sweep(world, _scenario("refused"), UNTIL_FOUND).violations)
+    assert any("twice" in each for each in sweep(world, scenario_of("refused"), UNTIL_FOUND).violations)
 
 
 def test_the_sweep_finds_an_outcome_that_is_not_owed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,17 +115,17 @@ def test_the_sweep_finds_an_outcome_that_is_not_owed(world: World, monkeypatch: 
         return whole(record, boot, was_tried, moment)
 
     monkeypatch.setattr(lifecycle, "resumed", resumed)
-    assert sweep(world, _scenario("good"), UNTIL_FOUND).violations
+    assert sweep(world, scenario_of("good"), UNTIL_FOUND).violations
 
 
 def test_the_sweep_finds_a_file_that_is_named_before_it_is_synced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable.Growing, "become", lambda self, path: self._part.replace(path))
-    assert sweep(world, _scenario("good"), UNTIL_FOUND).violations
+    assert sweep(world, scenario_of("good"), UNTIL_FOUND).violations
 
 
 def test_the_sweep_finds_a_name_that_is_never_synced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable, "sync_directory", lambda path: None)
-    assert sweep(world, _scenario("good"), UNTIL_FOUND).violations
+    assert sweep(world, scenario_of("good"), UNTIL_FOUND).violations
 
 
 # --- What the sweep stands on ----------------------------------------------------------------------------------------
@@ -152,14 +141,6 @@ def _pictures(folder: Path, change: Callable[[], None]) -> dict[Loss, set[bytes 
         entry = cut.picture.get("disk/name")
         found[cut.loss].add(None if entry is None else entry.contents)
     return found
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    (folder / "name").write_bytes(b"old")
-    return folder
 
 
 def test_a_file_that_is_replaced_without_a_sync_may_be_empty_after_a_cut(disk: Path) -> None:
@@ -232,12 +213,9 @@ def _jobs(*, is_all: bool) -> Iterator[tuple[str, Extent]]:
 
 def _search(job: tuple[str, Extent]) -> Tally:
     name, extent = job
-    top = _new_top()
-    try:
-        world = World(top)
-        return sweep_provisioning(world, extent) if name == PROVISIONING else sweep(world, _scenario(name), extent)
-    finally:
-        shutil.rmtree(top)
+    with folder_in_memory("power") as top:
+        world = World(Path(top))
+        return sweep_provisioning(world, extent) if name == PROVISIONING else sweep(world, scenario_of(name), extent)
 
 
 def _main() -> None:

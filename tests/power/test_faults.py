@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -19,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.inmemory import folder_in_memory
 from tests.matrix import By, On, attack
-from tests.power.agent_scenarios import SCENARIOS, Scenario
+from tests.power.agent_scenarios import SCENARIOS, scenario_of
 from tests.power.device_ports import Part, Port
 from tests.power.fault_sweep import FaultTally, FaultyWorld, calls_of, faults_of, meet, sample
 from tests.power.faulty_disk import Class, Fault, FaultyDisk, Kind, Lasts
@@ -31,7 +30,6 @@ from usbupdate.device import obligations
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory; every folder there gets a name of its own
 EACH: Final = 300
 """Every so manieth fault of a kind on a port is tried by the test; there are up to this many."""
 PARTS: Final = 40
@@ -39,17 +37,8 @@ PARTS: Final = 40
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[FaultyWorld]:
-    top = _new_top()
-    yield FaultyWorld(top)
-    shutil.rmtree(top)
-
-
-def _new_top() -> Path:
-    return Path(tempfile.mkdtemp(prefix="usbupdate-faults-", dir=MEMORY if MEMORY.is_dir() else None))
-
-
-def _scenario(name: str) -> Scenario:
-    return next(scenario for scenario in SCENARIOS if scenario.name == name)
+    with folder_in_memory("faults") as top:
+        yield FaultyWorld(Path(top))
 
 
 @attack(
@@ -161,14 +150,12 @@ def test_a_late_call_takes_no_time_but_the_clocks(tmp_path: Path) -> None:
 
 def _search(job: tuple[str, int, int]) -> FaultTally:
     name, part, each = job
-    top = _new_top()
-    try:
-        world = FaultyWorld(top)
-        faults = list(faults_of(calls_of(world, _scenario(name))))
+    scenario = scenario_of(name)
+    with folder_in_memory("faults") as top:
+        world = FaultyWorld(Path(top))
+        faults = list(faults_of(calls_of(world, scenario)))
         chosen = faults if each == 1 else sample(faults, each)
-        return meet(world, _scenario(name), chosen[part::PARTS])
-    finally:
-        shutil.rmtree(top)
+        return meet(world, scenario, chosen[part::PARTS])
 
 
 def _main() -> None:

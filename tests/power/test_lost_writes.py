@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.inmemory import folder_in_memory
 from tests.matrix import By, On, attack
-from tests.power.agent_scenarios import SCENARIOS, Scenario, Tally
+from tests.power.agent_scenarios import SCENARIOS, Scenario, Tally, scenario_of
 from tests.power.agent_world import World
 from tests.power.reordered_disk import SECTOR, OperationLog
 from tests.power.reordered_sweep import sweep
@@ -29,20 +28,14 @@ from usbupdate.device.bootloaders import simulated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory; every folder there gets a name of its own
 STRIDE: Final = 14
 SEEDS: Final = 8
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    top = _new_top()
-    yield World(top)
-    shutil.rmtree(top)
-
-
-def _new_top() -> Path:
-    return Path(tempfile.mkdtemp(prefix="usbupdate-lost-", dir=MEMORY if MEMORY.is_dir() else None))
+    with folder_in_memory("lost") as top:
+        yield World(Path(top))
 
 
 @attack(
@@ -91,14 +84,6 @@ def _left(folder: Path, change: Callable[[], None]) -> set[bytes | None]:
         change()
     entries = [cut.picture.get("disk/name") for cut in log.cuts]
     return {None if entry is None else entry.contents for entry in entries}
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    (folder / "name").write_bytes(b"old")
-    return folder
 
 
 def test_of_two_unflushed_writes_the_later_one_may_be_there_alone(disk: Path) -> None:
@@ -158,12 +143,8 @@ def test_a_name_may_be_gone_while_the_one_that_took_its_place_is_not_there_yet_o
 
 def _search(job: tuple[str, int, int]) -> Tally:
     name, seed, stride = job
-    top = _new_top()
-    try:
-        scenario = next(each for each in SCENARIOS if each.name == name)
-        return sweep(World(top), scenario, stride=stride, seed=seed)
-    finally:
-        shutil.rmtree(top)
+    with folder_in_memory("lost") as top:
+        return sweep(World(Path(top)), scenario_of(name), stride=stride, seed=seed)
 
 
 def _main() -> None:

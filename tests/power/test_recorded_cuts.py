@@ -7,28 +7,26 @@ is that virtual device's, and nobody trusts it.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.inmemory import folder_in_memory
 from tests.power.recorded_archive import load
 from tests.power.recorded_disk import PATH, PROGRAMS
 from tests.power.recorded_sweep import sweep
 
 RECORDED: Final = Path(__file__).with_name("recorded")
 MISSING: Final = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
-MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a private folder in it; saves waiting for fsync
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not here: {', '.join(MISSING)}")
 
 
 @pytest.mark.parametrize("name", ["good", "unhealthy"])
 def test_a_cut_at_every_recorded_flush_and_between_them_ends_at_rest_with_all_that_was_promised(name: str) -> None:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+    with folder_in_memory("recorded") as folder:
         tally = sweep(load(RECORDED / f"{name}.tar.zst", Path(folder)), Path(folder), seeds=(1,))
     assert tally.problems == []
     assert tally.cuts > 100

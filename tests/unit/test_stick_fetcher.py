@@ -10,38 +10,16 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from tests.attack.metadata_office import Office, new_key
+from tests.inmemory import AskedMedium
 from usbupdate.core.layout import MediumPath, metadata_path, shown
 from usbupdate.core.rootrules import SIZE_MAX, Document, read_document
 from usbupdate.core.stickfetcher import BASE, MetadataOnStick, NewestFetcher, RootFetcher
-from usbupdate.errors import ForkedOfficeError, MediumFileMissingError, MetadataMissingError, OlderStickError
+from usbupdate.errors import ForkedOfficeError, MetadataMissingError, OlderStickError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BELOW = (Snapshot.type, Targets.type)
-
-
-class Stick:
-    """A stick in memory that remembers how much was asked of it."""
-
-    def __init__(self, files: Mapping[MediumPath, bytes]) -> None:
-        self.files = dict(files)
-        self.asked: list[tuple[str, int]] = []
-
-    def read(self, path: MediumPath, limit: int) -> bytes:
-        self.asked.append((shown(path), limit))
-        if path not in self.files:
-            raise MediumFileMissingError(name=shown(path))
-        return self.files[path]
-
-    def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
-        raise AssertionError(path)
-
-    def size(self, path: MediumPath) -> int:
-        raise AssertionError(path)
-
-    def names(self, path: MediumPath) -> tuple[str, ...]:
-        raise AssertionError(path)
 
 
 @pytest.fixture
@@ -61,7 +39,7 @@ def fetcher(
     older: tuple[Root, ...] = (),
     files: Mapping[MediumPath, bytes] | None = None,
 ) -> NewestFetcher:
-    stick = MetadataOnStick(Stick(office.files if files is None else files))
+    stick = MetadataOnStick(AskedMedium(office.files if files is None else files))
     return NewestFetcher(stick, office.root, lambda: iter(older), stored)
 
 
@@ -87,7 +65,7 @@ def refusal(who: NewestFetcher, name: str) -> BaseException | None:
 
 @pytest.mark.parametrize("role", [Root.type, Timestamp.type, *BELOW])
 def test_a_document_is_read_under_its_name_and_no_larger_than_its_role_may_be(role: str, office: Office) -> None:
-    stick = Stick(office.files)
+    stick = AskedMedium(office.files)
     version = None if role == Timestamp.type else 1
     found = MetadataOnStick(stick).find(role, version)
     assert found is not None
@@ -97,7 +75,7 @@ def test_a_document_is_read_under_its_name_and_no_larger_than_its_role_may_be(ro
 
 
 def test_a_document_that_is_not_there_is_none_or_named(office: Office) -> None:
-    stick = MetadataOnStick(Stick(office.files))
+    stick = MetadataOnStick(AskedMedium(office.files))
     assert stick.find(Targets.type, 9) is None
     with pytest.raises(MetadataMissingError) as caught:
         stick.get(Targets.type, 9)
@@ -108,7 +86,7 @@ def test_a_document_that_is_not_there_is_none_or_named(office: Office) -> None:
 
 
 def test_the_walk_is_given_roots_and_nothing_else(office: Office) -> None:
-    walk = RootFetcher(MetadataOnStick(Stick(office.files)))
+    walk = RootFetcher(MetadataOnStick(AskedMedium(office.files)))
     assert given(walk, "1.root.json") == office.first_root
     for name in (
         "2.root.json",

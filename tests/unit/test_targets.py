@@ -10,9 +10,10 @@ import pytest
 from tuf.api.metadata import TargetFile, Targets
 
 from tests.attack.metadata_office import Office
+from tests.inmemory import AskedMedium
 from usbupdate.core import authorisation as authorisations, manifest as manifests, trust
 from usbupdate.core.authorisation import AUTHORISATION_SIZE_MAX, Authorisation
-from usbupdate.core.layout import MediumPath, shown, target_path
+from usbupdate.core.layout import target_path
 from usbupdate.core.manifest import MANIFEST_SIZE_MAX, Blob
 from usbupdate.core.receipt import ClockQuality
 from usbupdate.core.trust import Trusted
@@ -36,34 +37,11 @@ NAMES = (
 )  # fmt: skip
 
 
-class Stick:
-    """A stick in memory with what the targets name."""
-
-    def __init__(self, files: dict[MediumPath, bytes]) -> None:
-        self.files = files
-        self.asked: list[int] = []
-
-    def read(self, path: MediumPath, limit: int) -> bytes:
-        self.asked.append(limit)
-        if path not in self.files:
-            raise MediumFileMissingError(name=shown(path))
-        return self.files[path]
-
-    def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
-        raise AssertionError(path)
-
-    def size(self, path: MediumPath) -> int:
-        raise AssertionError(path)
-
-    def names(self, path: MediumPath) -> tuple[str, ...]:
-        raise AssertionError(path)
-
-
-def naming(**raws: bytes) -> tuple[Trusted, Stick]:
+def naming(**raws: bytes) -> tuple[Trusted, AskedMedium]:
     """Return targets that name these contents, by names without their `.json`, and a stick that holds them."""
     blobs = {f"{name}.json": Blob(Digest(hashlib.sha256(raw).hexdigest()), len(raw)) for name, raw in raws.items()}
     trusted = Trusted(1, Digest("0" * 64), 1, 1, 1, (), "", "", "", ClockQuality.FLOOR, blobs)
-    return trusted, Stick({target_path(blobs[f"{name}.json"].sha256, f"{name}.json"): raw for name, raw in raws.items()})
+    return trusted, AskedMedium({target_path(blobs[f"{name}.json"].sha256, f"{name}.json"): raw for name, raw in raws.items()})
 
 
 def test_manifests_and_authorisations_are_told_apart_by_their_names() -> None:

@@ -9,6 +9,7 @@ import pytest
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from tests.attack.metadata_office import START, Office, new_key
+from tests.inmemory import MemoryTrust
 from usbupdate.core import timefloor
 from usbupdate.core.layout import metadata_path
 from usbupdate.core.rootrules import read_document, read_root, timestamp_keys
@@ -29,45 +30,19 @@ from usbupdate.errors import ConfiguredRootError, RootConflictError, StoredTrust
 DAY = timedelta(days=1)
 
 
-class Folder:
-    """A folder of trust in memory."""
-
-    def __init__(self) -> None:
-        self.directory = "in memory"
-        self.files: dict[str, bytes] = {}
-        self.roots: dict[int, bytes] = {}
-        self.floors_saved = 0
-
-    def read(self, name: str) -> bytes | None:
-        return self.files.get(name)
-
-    def drop(self, name: str) -> None:
-        self.files.pop(name, None)
-
-    def root_versions(self) -> tuple[int, ...]:
-        return tuple(sorted(self.roots))
-
-    def read_root(self, version: int) -> bytes | None:
-        return self.roots[version]
-
-    def save_floor(self, contents: bytes) -> None:
-        self.floors_saved += 1
-        self.files["floor"] = contents
-
-
 @pytest.fixture
 def office() -> Office:
     return Office()
 
 
 @pytest.fixture
-def folder(office: Office) -> Folder:
+def folder(office: Office) -> MemoryTrust:
     """Return what a device holds that has accepted all that the office has published."""
     return holding(office)
 
 
-def holding(office: Office) -> Folder:
-    folder = Folder()
+def holding(office: Office) -> MemoryTrust:
+    folder = MemoryTrust()
     folder.roots = {version: office.files[metadata_path(Root.type, version)] for version in range(1, office.root.version + 1)}
     for role, signed in ((Timestamp.type, None), (Snapshot.type, office.snapshot), (Targets.type, office.targets)):
         folder.files[role] = office.files[metadata_path(role, None if signed is None else signed.version)]
@@ -76,7 +51,7 @@ def holding(office: Office) -> Folder:
     return folder
 
 
-def stops(folder: Folder, name: str, problem: str) -> None:
+def stops(folder: MemoryTrust, name: str, problem: str) -> None:
     with pytest.raises(StoredTrustError) as caught:
         read_own(folder)
     assert (caught.value.name, caught.value.problem) == (name, problem)
@@ -86,7 +61,7 @@ def stops(folder: Folder, name: str, problem: str) -> None:
 
 
 def test_an_empty_folder_proves_nothing_and_is_no_fault() -> None:
-    assert read_own(Folder()) is None
+    assert read_own(MemoryTrust()) is None
 
 
 def test_a_whole_folder_gives_its_newest_root(office: Office) -> None:
@@ -97,7 +72,7 @@ def test_a_whole_folder_gives_its_newest_root(office: Office) -> None:
 
 
 @pytest.mark.parametrize("name", [*ROLES, "floor"])
-def test_files_without_any_root_stop_everything(name: str, folder: Folder) -> None:
+def test_files_without_any_root_stop_everything(name: str, folder: MemoryTrust) -> None:
     folder.roots.clear()
     folder.files = {name: folder.files[name]}
     stops(folder, "root_history", "it holds no root")
@@ -106,7 +81,7 @@ def test_files_without_any_root_stop_everything(name: str, folder: Folder) -> No
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_stored_file_must_be_read_and_signed_under_the_newest_root(role: str, folder: Folder) -> None:
+def test_a_stored_file_must_be_read_and_signed_under_the_newest_root(role: str, folder: MemoryTrust) -> None:
     good = folder.files[role]
     folder.files[role] = b""
     stops(folder, f"{role}.json", f"The {role} metadata is malformed: whole: not JSON in UTF-8")
@@ -117,25 +92,25 @@ def test_a_stored_file_must_be_read_and_signed_under_the_newest_root(role: str, 
     assert read_own(folder) is not None
 
 
-def test_a_stored_root_must_be_read_and_bear_its_own_number(folder: Folder) -> None:
+def test_a_stored_root_must_be_read_and_bear_its_own_number(folder: MemoryTrust) -> None:
     folder.roots[2] = folder.roots[1]
     stops(folder, "root_history/2.root.json", "it is another version")
     folder.roots[2] = b""
     stops(folder, "root_history/2.root.json", "The root metadata is malformed: whole: not JSON in UTF-8")
 
 
-def test_a_lost_timestamp_is_told_by_the_floor_that_it_left(folder: Folder) -> None:
+def test_a_lost_timestamp_is_told_by_the_floor_that_it_left(folder: MemoryTrust) -> None:
     del folder.files[Timestamp.type]
     stops(folder, "timestamp.json", "it is missing")
 
 
-def test_a_timestamp_that_went_with_its_keys_is_not_missed(office: Office, folder: Folder) -> None:
+def test_a_timestamp_that_went_with_its_keys_is_not_missed(office: Office, folder: MemoryTrust) -> None:
     del folder.files[Timestamp.type]
     folder.save_floor(timefloor.encode(Remembered(Digest("0" * 64), START)))
     assert read_own(folder) is not None
 
 
-def test_snapshot_or_targets_may_be_there_without_the_others(folder: Folder) -> None:
+def test_snapshot_or_targets_may_be_there_without_the_others(folder: MemoryTrust) -> None:
     for role in (Snapshot.type, Targets.type):
         less = copy.deepcopy(folder)
         del less.files[role]
@@ -145,7 +120,7 @@ def test_snapshot_or_targets_may_be_there_without_the_others(folder: Folder) -> 
 @pytest.mark.parametrize(
     ("contents", "problem"), [(b"", "not JSON in UTF-8"), (b"{}", "missing"), (b"\xff", "not JSON in UTF-8")]
 )
-def test_a_floor_that_cannot_be_read_stops_everything(contents: bytes, problem: str, folder: Folder) -> None:
+def test_a_floor_that_cannot_be_read_stops_everything(contents: bytes, problem: str, folder: MemoryTrust) -> None:
     folder.files["floor"] = contents
     stops(folder, "floor.json", problem)
 
@@ -179,7 +154,7 @@ def test_two_roots_of_one_version_stop_everything(office: Office) -> None:
 # --- After a walk or an update ---------------------------------------------------------------------------------------
 
 
-def test_a_whole_folder_stands_as_it_is(office: Office, folder: Folder) -> None:
+def test_a_whole_folder_stands_as_it_is(office: Office, folder: MemoryTrust) -> None:
     before = dict(folder.files)
     standing = settle(folder, read_root(office.first_root))
     assert standing.root.raw == office.first_root
@@ -189,7 +164,7 @@ def test_a_whole_folder_stands_as_it_is(office: Office, folder: Folder) -> None:
 
 
 def test_without_a_stored_root_the_start_is_the_root(office: Office) -> None:
-    standing = settle(Folder(), read_root(office.first_root))
+    standing = settle(MemoryTrust(), read_root(office.first_root))
     assert (standing.root.raw, standing.documents, standing.floor) == (office.first_root, {}, START)
 
 
@@ -236,14 +211,14 @@ def test_times_go_with_the_timestamp_keys_that_they_came_by(office: Office) -> N
     assert set(folder.files) == {Snapshot.type, Targets.type}
 
 
-def test_a_root_that_is_newer_than_the_timestamp_is_the_floor(office: Office, folder: Folder) -> None:
+def test_a_root_that_is_newer_than_the_timestamp_is_the_floor(office: Office, folder: MemoryTrust) -> None:
     office.now = START + DAY
     office.publish_root()
     folder.roots[2] = office.newest_root
     assert settle(folder, read_root(office.first_root)).floor == START + DAY
 
 
-def test_the_floor_is_told_without_a_stick(office: Office, folder: Folder) -> None:
+def test_the_floor_is_told_without_a_stick(office: Office, folder: MemoryTrust) -> None:
     assert stored_floor(folder) == START
     folder.save_floor(timefloor.encode(Remembered(timestamp_keys(office.root), START + DAY)))
     assert stored_floor(folder) == START + DAY
@@ -252,7 +227,7 @@ def test_the_floor_is_told_without_a_stick(office: Office, folder: Folder) -> No
     folder.save_floor(timefloor.encode(Remembered(timestamp_keys(office.root), START - DAY)))
     assert stored_floor(folder) == START
     with pytest.raises(StoredTrustError):
-        stored_floor(Folder())
+        stored_floor(MemoryTrust())
 
 
 def test_roots_before_the_newest_vouch_for_older_sticks_if_they_can_be_read(office: Office) -> None:
@@ -265,7 +240,7 @@ def test_roots_before_the_newest_vouch_for_older_sticks_if_they_can_be_read(offi
     assert [root.version for root in older_roots(folder, 4)] == [1, 3]
 
 
-def test_a_document_of_another_role_in_a_stored_file_is_no_timestamp(folder: Folder) -> None:
+def test_a_document_of_another_role_in_a_stored_file_is_no_timestamp(folder: MemoryTrust) -> None:
     folder.files[Timestamp.type] = folder.files[Targets.type]
     stops(folder, "timestamp.json", "The timestamp metadata is malformed: it belongs to another role")
     assert read_document(Targets.type, folder.files[Targets.type]).version == 1

@@ -11,8 +11,8 @@ import pytest
 from tuf.api.metadata import Root, Snapshot, Targets
 
 from tests.attack.metadata_office import START, Office, new_key
-from tests.unit.test_stick_fetcher import Stick
-from tests.unit.test_trust_state import Folder, holding
+from tests.inmemory import AskedMedium, MemoryTrust
+from tests.unit.test_trust_state import holding
 from usbupdate.core import trust
 from usbupdate.core.judgement import Judgement
 from usbupdate.core.layout import METADATA, metadata_path
@@ -48,7 +48,7 @@ def standing(office: Office) -> Standing:
 
 
 def require_whole(files: dict[MediumPath, bytes], standing: Standing) -> None:
-    trust._require_whole(MetadataOnStick(Stick(files)), standing)
+    trust._require_whole(MetadataOnStick(AskedMedium(files)), standing)
 
 
 def test_a_whole_stick_is_taken_with_or_without_the_newest_root(office: Office, standing: Standing) -> None:
@@ -119,7 +119,7 @@ def test_a_genuine_document_of_another_version_under_this_name_is_mixed_in(
 # --- Gaps between roots ----------------------------------------------------------------------------------------------
 
 
-class Listing(Stick):
+class Listing(AskedMedium):
     """A stick with these names among its metadata."""
 
     def __init__(self, *names: str) -> None:
@@ -204,7 +204,7 @@ def test_a_refresh_that_fails_keeps_the_roots_that_it_proved(office: Office, tmp
 def test_a_folder_that_cannot_be_written_is_told_as_that(office: Office, tmp_path: Path, mount: Path) -> None:
     office.write(mount)
     (tmp_path / "file").touch()
-    folder = Folder()
+    folder = MemoryTrust()
     folder.directory = str(tmp_path / "file/trust")
     with pytest.raises(OSError, match="trust"):
         trust.refresh(folder, office.first_root, DirectoryMedium(mount), ClockReading(START, trusted=True))

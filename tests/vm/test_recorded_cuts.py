@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from refdevice.release import Fault
+from tests.inmemory import folder_in_memory
 from tests.power.recorded_sweep import Tally, sweep
 from tests.vm.moments import recorded_disk
 from tests.vm.recording import recorded_update
-
-MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a private folder in it
 
 
 @pytest.mark.parametrize("fault", [None, Fault.UNHEALTHY])
 def test_a_cut_at_every_flush_and_between_them_ends_at_rest_with_all_that_was_promised(fault: Fault | None) -> None:
     disk = recorded_disk(recorded_update(fault), is_good=fault is None)
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+    with folder_in_memory("recorded") as folder:
         tally = sweep(disk, Path(folder))
     report(tally)
     assert tally.problems == []
