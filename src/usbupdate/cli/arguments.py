@@ -51,7 +51,7 @@ def passphrases(file: Path | None) -> Passphrases:
 
     A passphrase is never tried as a PIN: tokens lock themselves after a few wrong ones.
     """
-    passphrase, pin = _from_file(file) if file is not None else _from_environment(), _pin()
+    passphrase, pin = _passphrase(file), _pin()
     known: dict[str, str | None] = {}
 
     def ask(secret: Secret) -> str | None:
@@ -73,15 +73,13 @@ def passphrases(file: Path | None) -> Passphrases:
 
 def passphrases_at_hand(file: Path | None) -> Passphrases:
     """Return who is asked where somebody only looks: a file, else the environment; nobody is disturbed and no PIN is spent."""
-    passphrase = _from_file(file) if file is not None else _from_environment()
+    passphrase = _passphrase(file)
     return lambda secret: None if secret.is_pin else passphrase or None
 
 
 def new_passphrase(file: Path | None) -> str | None:
     """Return the passphrase for a new key, or None for a key without one."""
-    if file is not None:
-        return _from_file(file)
-    if (given := _from_environment()) is not None:
+    if (given := _passphrase(file)) is not None:
         return given or None
     if not sys.stdin.isatty():
         return None
@@ -175,6 +173,10 @@ def _pairs(pairs: list[str] | None, option: str) -> list[tuple[Role, str]]:
             raise UnusableValueError(what=option, value=pair, problem=problem)
         found.append((Role(name), value))
     return found
+
+
+def _passphrase(file: Path | None) -> str | None:
+    return _from_file(file) if file is not None else _from_environment()
 
 
 def _pin() -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from usbupdate.core import authorisation as authorisations
 from usbupdate.packager.upkeep import renewal_of
 
 if TYPE_CHECKING:
@@ -141,16 +142,7 @@ def allowance_table(allowance: Allowance, now: datetime) -> dict[str, Json]:
 
 def authorisation_table(authorisation: Authorisation) -> dict[str, Json]:
     """Return what an authorisation says, for JSON."""
-    return {
-        "target": authorisation.name,
-        "device": authorisation.device,
-        "fingerprint": authorisation.fingerprint,
-        "number": authorisation.number,
-        "manifest_sha256": authorisation.manifest_sha256,
-        "floor": authorisation.floor,
-        "ticket": authorisation.ticket,
-        "expires": authorisation.expires,
-    }
+    return {"target": authorisation.name, **authorisations.table(authorisation)}
 
 
 def allowance_line(allowance: Allowance, now: datetime) -> str:

@@ -20,6 +20,8 @@ from usbupdate.core.words import DEVICE_ID, SEQUENCE_MAX, DeviceId, Digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from usbupdate.core.strictjson import Json
+
 FORMAT: Final = 1
 AUTHORISATION_SIZE_MAX: Final = 4 << 10
 NUMBER_MAX: Final = SEQUENCE_MAX
@@ -86,18 +88,20 @@ def decode(raw: bytes) -> Authorisation:
 
 def encode(authorisation: Authorisation) -> bytes:
     """Return the authorisation in the one form that is signed; `decode` gives back an equal value."""
-    return strictjson.encode(
-        {
-            "format": FORMAT,
-            "device": authorisation.device,
-            "fingerprint": authorisation.fingerprint,
-            "number": authorisation.number,
-            "manifest_sha256": authorisation.manifest_sha256,
-            "floor": authorisation.floor,
-            "ticket": authorisation.ticket,
-            "expires": authorisation.expires,
-        }
-    )
+    return strictjson.encode({"format": FORMAT, **table(authorisation)})
+
+
+def table(authorisation: Authorisation) -> dict[str, Json]:
+    """Return what an authorisation says, as the fields of a JSON object."""
+    return {
+        "device": authorisation.device,
+        "fingerprint": authorisation.fingerprint,
+        "number": authorisation.number,
+        "manifest_sha256": authorisation.manifest_sha256,
+        "floor": authorisation.floor,
+        "ticket": authorisation.ticket,
+        "expires": authorisation.expires,
+    }
 
 
 def target_name(device: DeviceId, number: int) -> str:

@@ -5,26 +5,19 @@ Source: design, section 4.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from tuf.api.metadata import TargetFile, Targets
-
-from usbupdate import durable
 from usbupdate.core import manifest as manifests
 from usbupdate.core.layout import target_name
 from usbupdate.core.words import BundleName, Digest, SlotClass
 from usbupdate.errors import (
-    MalformedError,
-    NewerFormatError,
     NoSuchBundleError,
-    OfficeFileError,
     SequenceJumpError,
     SequenceTakenError,
     UnusableValueError,
 )
-from usbupdate.packager import delta, keys, pack
+from usbupdate.packager import delta, keys, pack, targetfiles
 from usbupdate.packager.order import Order, draft_of, with_jump_meant
 from usbupdate.packager.pack import Packing
 
@@ -33,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tuf.api.metadata import Metadata
+    from tuf.api.metadata import Metadata, TargetFile, Targets
 
     from usbupdate.core.manifest import Artifact, Blob, Manifest
     from usbupdate.packager.keys import Passphrases
@@ -47,7 +40,6 @@ __all__ = [
     "bundle_of",
     "chosen",
     "create",
-    "edited",
     "highest_published",
     "listed",
     "require_order",
@@ -115,18 +107,8 @@ def create(
     pack.forget_unfinished(office.payload)
     artifacts = tuple(_artifact(order, name, office.payload, how) for name in order.images)
     raw = manifests.encode(replace(draft, artifacts=artifacts))
-    digest = Digest(hashlib.sha256(raw).hexdigest())
     name = target_name(draft.name, draft.sequence)
-    manifest = office.manifests / f"{digest}.{name}"
-    targets = edited(office)
-    targets.targets[name] = TargetFile(len(raw), {"sha256": digest}, name)
-    missing = None
-    try:
-        durable.save(manifest, raw)
-        missing = desk.propose_targets(targets)
-    finally:
-        if missing is None and not _is_target(office, name):
-            durable.remove(manifest)
+    digest, missing = targetfiles.propose(office, desk, name, raw)
     published = office.metadata.targets()
     is_published = published is not None and name in published.signed.targets
     return Offer(Bundle(name, manifests.decode(raw), digest, is_published), missing)
@@ -180,7 +162,7 @@ def withdraw(
         NoSuchBundleError: nothing of that name and sequence is offered.
     """
     gone = to_withdraw(office, name, sequence)
-    targets = edited(office)
+    targets = targetfiles.edited(office)
     for each in gone:
         del targets.targets[each.target]
     desk = office.desk(now, ask)
@@ -223,11 +205,6 @@ def chosen(office: Office, names: Iterable[str] = ()) -> tuple[Bundle, ...]:
             raise NoSuchBundleError(bundle=name)
         wanted[bundle.target] = bundle
     return tuple(wanted.values()) if wanted else tuple(newest.values())
-
-
-def _is_target(office: Office, name: str) -> bool:
-    waiting, published = office.metadata.staged_targets(), office.metadata.targets()
-    return any(each is not None and name in each.signed.targets for each in (waiting, published))
 
 
 def _require_free_sequence(draft: Manifest, others: Iterable[Manifest], *, jump_is_meant: bool) -> None:
@@ -273,25 +250,5 @@ def bundle_of(office: Office, target: TargetFile, *, published: bool) -> Bundle 
     """
     if target.path.startswith("allow-"):
         return None
-    digest = Digest(target.hashes["sha256"])
-    path = office.manifests / f"{digest}.{target.path}"
-    try:
-        raw = path.read_bytes()
-        if hashlib.sha256(raw).hexdigest() != digest:
-            raise OfficeFileError(path=str(path), problem="its contents have changed")
-        return Bundle(target.path, manifests.decode(raw), digest, published)
-    except OSError as error:
-        raise OfficeFileError(path=str(path), problem=error.strerror or "it cannot be read") from error
-    except (MalformedError, NewerFormatError) as error:
-        raise OfficeFileError(path=str(path), problem=str(error).removesuffix(".")) from error
-
-
-def edited(office: Office) -> Targets:
-    """Return the targets to edit: those that wait, or those that are published under their next version."""
-    waiting, published = office.metadata.staged_targets(), office.metadata.targets()
-    if waiting is not None:
-        return waiting.signed
-    if published is None:
-        return Targets()
-    published.signed.version += 1
-    return published.signed
+    manifest = targetfiles.read(office, target, manifests.decode)
+    return Bundle(target.path, manifest, Digest(target.hashes["sha256"]), published)

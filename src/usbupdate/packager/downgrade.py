@@ -8,33 +8,28 @@ Source: design, section 3, "Rollback".
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tuf.api.metadata import TargetFile
-
-from usbupdate import durable
 from usbupdate.core import authorisation as authorisations
 from usbupdate.core.authorisation import NUMBER_MAX, TICKET, Authorisation, parse_name, target_name
 from usbupdate.core.timefloor import format_time
 from usbupdate.core.words import DEVICE_ID, SEQUENCE_MAX, DeviceId, Digest
 from usbupdate.errors import (
     AuthorisationNumberError,
-    MalformedError,
-    NewerFormatError,
     NoSuchAuthorisationError,
     NoSuchBundleError,
     NothingToLiftError,
-    OfficeFileError,
     UnusableValueError,
 )
-from usbupdate.packager import bundle, keys
+from usbupdate.packager import bundle, keys, targetfiles
 from usbupdate.packager.settings import LIFETIME_MAX
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from tuf.api.metadata import TargetFile
 
     from usbupdate.packager.bundle import Bundle
     from usbupdate.packager.keys import Passphrases
@@ -100,20 +95,9 @@ def allow(office: Office, wish: Wish, now: datetime, ask: Passphrases = keys.no_
         AuthorisationNumberError: a number as high as that was given already; as above.
     """
     made = _authorisation(office, wish, now)
-    raw = authorisations.encode(made)
-    digest = Digest(hashlib.sha256(raw).hexdigest())
     desk = office.desk(now, ask)
     desk.open_keys()
-    targets = bundle.edited(office)
-    targets.targets[made.name] = TargetFile(len(raw), {"sha256": digest}, made.name)
-    path = office.manifests / f"{digest}.{made.name}"
-    missing = None
-    try:
-        durable.save(path, raw)
-        missing = desk.propose_targets(targets)
-    finally:
-        if missing is None:
-            durable.remove(path)
+    _, missing = targetfiles.propose(office, desk, made.name, authorisations.encode(made))
     found = tuple(each for each in listed(office) if each.authorisation == made)
     return Change(found, missing)
 
@@ -153,7 +137,7 @@ def withdraw(office: Office, device: str, number: int | None, now: datetime, ask
         raise NoSuchAuthorisationError(authorisation=what)
     desk = office.desk(now, ask)
     desk.open_keys()
-    targets = bundle.edited(office)
+    targets = targetfiles.edited(office)
     for each in gone:
         del targets.targets[each.authorisation.name]
     missing = desk.propose_targets(targets)
@@ -169,17 +153,7 @@ def authorisation_of(office: Office, target: TargetFile) -> Authorisation | None
     """
     if parse_name(target.path) is None:
         return None
-    digest = target.hashes["sha256"]
-    path = office.manifests / f"{digest}.{target.path}"
-    try:
-        raw = path.read_bytes()
-        if hashlib.sha256(raw).hexdigest() != digest:
-            raise OfficeFileError(path=str(path), problem="its contents have changed")
-        return authorisations.decode(raw)
-    except OSError as error:
-        raise OfficeFileError(path=str(path), problem=error.strerror or "it cannot be read") from error
-    except (MalformedError, NewerFormatError) as error:
-        raise OfficeFileError(path=str(path), problem=str(error).removesuffix(".")) from error
+    return targetfiles.read(office, target, authorisations.decode)
 
 
 def _authorisation(office: Office, wish: Wish, now: datetime) -> Authorisation:

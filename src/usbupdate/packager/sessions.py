@@ -66,13 +66,13 @@ def sign(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase, e
     roots = (office.metadata.root(), office.metadata.staged_root())
     desk.ring.require_known({keyid for root in roots if root is not None for keyid in root.signed.keys})
     # Of an excerpt nothing can be made but what was put into it.
-    waits = frozenset(each.role for each in changes(office))
+    waiting = tuple(dict.fromkeys(each.role for each in changes(office)))
+    waits = frozenset(waiting)
     only = waits if office.is_excerpt else EVERY_ROLE
     if waits or thresholds.missing(office.metadata):
         desk.open_keys()
     else:
         desk.ring.reach(())
-    waiting = dict.fromkeys(str(each.role) for each in changes(office))
     missing = tuple(each for each in desk.advance(only=only) if each.role in only)
     done = {keyid for _, keyid in desk.signatures.added} | desk.signatures.standing
     for keyid, reference in desk.ring.given.items():

@@ -145,9 +145,7 @@ def _read_public_key(reference: str, token: Token, wanted: TokenKey, pin: str | 
         curves = [each for each in found if each.key_type is KeyType.EC and isinstance(each, pkcs11.PublicKey)]
         ders = {encode_ec_public_key(each) for each in curves}
     if len(ders) > 1:
-        raise KeyUnusableError(
-            key=reference, problem="several keys on the token are called so, and the URI has to say which by id"
-        )
+        raise _ambiguous(reference)
     try:
         return SSlibKey.from_crypto(load_der_public_key(ders.pop()))
     except (KeyError, ValueError, UnsupportedAlgorithm) as error:
@@ -161,9 +159,7 @@ def _number_of_private_key(reference: str, token: Token, wanted: TokenKey, pin: 
     if not ids:
         raise NoKeyOnTokenError(key=reference, token=token.label)
     if len(ids) > 1:
-        raise KeyUnusableError(
-            key=reference, problem="several keys on the token are called so, and the URI has to say which by id"
-        )
+        raise _ambiguous(reference)
     raw = ids.pop()
     if not raw or raw[0] == 0:
         problem = "its id on the token is empty or begins with a zero byte, and such a key is not found when it has to sign"
@@ -183,3 +179,9 @@ def _search(session: Session, kind: ObjectClass, wanted: TokenKey) -> list[Key]:
 def _require_same(reference: str, key: SSlibKey, found: SSlibKey | None) -> None:
     if found is not None and found.keyid != key.keyid:
         raise KeyUnusableError(key=reference, problem="it is not the key that the repository knows")
+
+
+def _ambiguous(reference: str) -> KeyUnusableError:
+    return KeyUnusableError(
+        key=reference, problem="several keys on the token are called so, and the URI has to say which by id"
+    )

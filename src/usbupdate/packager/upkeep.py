@@ -136,6 +136,7 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
     root = thresholds.authority_of(office.metadata)
     ring = office.desk(now, ask).ring
     states = []
+    ending = []
     for role in Role:
         published = _published(office, role)
         signed, waits = thresholds.signers(office.metadata, role)
@@ -154,17 +155,18 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
                 waits=waits,
             )
         )
+        if published is not None:
+            ending.append((published[1], states[-1]))
     # With an excerpt nobody can do more than sign what was put into it.
     waiting = {state.role for state in states if state.waits}
     missing = tuple(each for each in thresholds.missing(office.metadata) if not office.is_excerpt or each.role in waiting)
-    ending = [(end, state) for state in states for end in [_published(office, state.role)] if end is not None]
     whole = len(ending) == len(Role)
-    due = min((end[1] - timedelta(days=_warn_days(office, state.role)), state.role) for end, state in ending) if whole else None
+    due = min((end - timedelta(days=_warn_days(office, state.role)), state.role) for end, state in ending) if whole else None
     return Checkup(
         roles=tuple(states),
         missing=missing,
         advice=tuple(_advice(office, root, states, missing)),
-        first_to_end=min(ending, key=lambda each: each[0][1])[1] if whole else None,
+        first_to_end=min(ending, key=lambda each: each[0])[1] if whole else None,
         next_renewal=(due[1], format_time(due[0])) if due is not None else None,
     )
 
