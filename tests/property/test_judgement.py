@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, strategies as st
 
 from usbupdate.core.judgement import METADATA_CHECK, Judgement, check_of, judge, judgement_in
@@ -37,6 +38,7 @@ def test_what_states_no_judgement_gives_none(detail: str, reason: str) -> None:
     assert judgement_in([Check(METADATA_CHECK, CheckResult.PASSED, str(reason), detail)]) is None
 
 
-def test_a_day_that_is_none_gives_none() -> None:
-    made = Judgement("2026-02-30T00:00:00Z", ClockQuality.FLOOR, "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
-    assert judgement_in([check_of(made)]) is None
+@pytest.mark.parametrize("wrong", range(4))
+def test_a_day_that_is_none_gives_none(wrong: int) -> None:
+    now, system, floor, expires = ("2026-02-30T00:00:00Z" if each == wrong else "2026-01-01T00:00:00Z" for each in range(4))
+    assert judgement_in([check_of(Judgement(now, ClockQuality.FLOOR, system, floor, expires))]) is None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate.core.receipt import Check, CheckResult, ClockQuality
 from usbupdate.core.timefloor import format_time, parse_time, trusted_now
+from usbupdate.core.words import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from usbupdate.core.timefloor import ClockReading
 
 METADATA_CHECK: Final = "metadata"
-_TIME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
+_TIME: Final = f"({TIME.pattern})"
 _DETAIL: Final = re.compile(f"judged as of {_TIME}; system clock {_TIME}; time floor {_TIME}(?:; good until {_TIME})?")
 
 
@@ -60,7 +61,7 @@ def judgement_in(checks: Iterable[Check]) -> Judgement | None:
         if check.name == METADATA_CHECK and check.reason in set(ClockQuality) and (match := _DETAIL.fullmatch(check.detail)):
             now, system, floor, expires = match.groups(default="")
             try:
-                for each in (now, system, floor):
+                for each in filter(None, (now, system, floor, expires)):
                     parse_time(each)
             except ValueError:
                 continue

@@ -203,10 +203,11 @@ def _refusal(
     # Equal to the floor is allowed only after falling back below it: the same release again.
     lowest = max(record.floor, record.committed.sequence + 1)
     if manifest.sequence < lowest:
-        older = OlderSequenceError(bundle=offer.title, sequence=manifest.sequence, floor=lowest - 1)
-        objection: RefusedError | None = older
-        if offer.authorisation is not None:
-            objection = _objection(offer, offer.authorisation, recipient, record, now)
+        objection = (
+            _objection(offer, offer.authorisation, recipient, record, now)
+            if offer.authorisation is not None
+            else OlderSequenceError(bundle=offer.title, sequence=manifest.sequence, floor=lowest - 1)
+        )
         if objection is not None:
             return _Hurdle.SEQUENCE, objection
     if record.committed.sequence < manifest.from_sequence_min:
