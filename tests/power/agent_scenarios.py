@@ -44,6 +44,8 @@ class Scenario:
     """Whether the stick brings an older release, and the authorisation by which this device goes back to it."""
     holds_older_log: bool = False
     """Whether the stick has taken this device's log before, and less of it."""
+    is_installed: bool = False
+    """Whether the release on the stick is installed already, so that the next boot is its trial."""
 
     @property
     def mishaps(self) -> Mishaps:
@@ -67,6 +69,7 @@ SCENARIOS: Final = (
     Scenario("goes-back", "back", is_ordered_back=True),
     Scenario("goes-back-in-vain", "back-in-vain", Release.PANICS, is_ordered_back=True),
     Scenario("stays-in", "good", is_stick_in=True, first=Way.BOOT),
+    Scenario("on-trial", "good", is_installed=True, first=Way.BOOT),
 )
 
 

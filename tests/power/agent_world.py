@@ -165,6 +165,8 @@ class World:
             if scenario.is_stick_in:
                 self._update_from(scenario.stick)
                 self._bench().insert(self.top / "sticks" / scenario.stick)
+            if scenario.is_installed:
+                assert self._bench().insert(self.top / "sticks" / scenario.stick).rest is Rest.REBOOTING
             self._starts[scenario.name] = self.recorder(scenario).picture()
         return self._starts[scenario.name]
 

@@ -14,6 +14,7 @@ class Part(StrEnum):
     STATE = "state partition"
     LOADER = "boot environment"
     RUN = "memory"
+    RELEASE = "the running release"
 
 
 class Port(StrEnum):
@@ -28,6 +29,7 @@ class Port(StrEnum):
     IDENTITY = "identity"
     LOADER = "boot environment"
     STATUS = "status file"
+    RELEASE = "what the release brings"
 
     @property
     def part(self) -> Part:
@@ -41,6 +43,7 @@ _PARTS: Final = {
     Port.LOG: Part.STICK,
     Port.LOADER: Part.LOADER,
     Port.STATUS: Part.RUN,
+    Port.RELEASE: Part.RELEASE,
 }
 
 _PLACES: Final = (
@@ -51,6 +54,9 @@ _PLACES: Final = (
     ("lab/dev/state", Port.STATE),
     ("lab/dev/bootloader.json", Port.LOADER),
     ("lab/dev/run", Port.STATUS),
+    ("lab/dev/device.toml", Port.RELEASE),
+    ("lab/dev/root.json", Port.RELEASE),
+    ("lab/dev/health.d", Port.RELEASE),
 )
 _LOGS: Final = "/usbupdate/logs"
 

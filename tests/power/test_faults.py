@@ -1,7 +1,7 @@
 """Every system call of one update on slot, stick, state and boot environment, failing in every way in which it can.
 
-The test takes a few calls for each way and port. `python -m tests.power.test_faults --all` takes every call, in two scenarios,
-and prints how many faults that is, by port and kind.
+The test takes a few calls for each way and port. `python -m tests.power.test_faults --all` takes every call, in three
+scenarios, and prints how many faults that is, by port and kind.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EACH: Final = 300
 """Every so manieth fault of a kind on a port is tried by the test; there are up to this many."""
 PARTS: Final = 40
+READING: Final = {Kind.EIO, Kind.SHORT, Kind.NOTHING, Kind.SLOW}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,20 @@ def test_no_call_that_fails_violates_an_invariant(world: FaultyWorld, part: Part
     faults = [fault for fault in faults_of(calls_of(world, SCENARIOS[0])) if fault.call.port.part is part]
     tally = meet(world, SCENARIOS[0], sample(faults, EACH))
     assert tally.violations == []
-    assert {kind for _, kind in tally.faults} == set(Kind)
+    assert {kind for _, kind in tally.faults} == (READING if part is Part.RELEASE else set(Kind))
+
+
+@attack(
+    By.CHANCE,
+    On.SERVICE,
+    "a failing call of the device's storage while a release is on trial",
+    "what fails is a check that failed or an error of the tree, and the trial has its end",
+)
+@pytest.mark.parametrize("part", [Part.STATE, Part.LOADER, Part.RELEASE])
+def test_no_call_that_fails_on_trial_violates_an_invariant(world: FaultyWorld, part: Part) -> None:
+    on_trial = scenario_of("on-trial")
+    faults = [fault for fault in faults_of(calls_of(world, on_trial)) if fault.call.port.part is part]
+    assert meet(world, on_trial, sample(faults, EACH)).violations == []
 
 
 @attack(
@@ -162,9 +176,9 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="leave no call out")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--scenario", action="append", help="by default: good and good-used")
+    parser.add_argument("--scenario", action="append", help="by default: good, good-used and on-trial")
     arguments = parser.parse_args()
-    names = arguments.scenario or ["good", "good-used"]
+    names = arguments.scenario or ["good", "good-used", "on-trial"]
     jobs = [(name, part, 1 if arguments.all else EACH) for name in names for part in range(PARTS)]
     started, total = time.monotonic(), FaultTally()
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,22 @@ def test_no_folder_means_no_checks_and_open_gates(tmp_path: Path) -> None:
     for none in (None, tmp_path / "none"):
         assert run_checks(none, limit_s=20) == ()
         assert ask_gates(none, limit_s=20).gate is Gate.GO
+
+
+def test_a_folder_of_which_the_storage_says_nothing_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = type(tmp_path).stat
+
+    def failing(self: Path, **keywords: bool) -> os.stat_result:
+        if self.name == "none" and keywords.get("follow_symlinks", True):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, **keywords)
+
+    monkeypatch.setattr(type(tmp_path), "stat", failing)
+    (check,) = run_checks(tmp_path / "none", limit_s=20)
+    assert (check.result, check.reason) == (CheckResult.FAILED, "folder-unreadable")
+    assert ask_gates(tmp_path / "none", limit_s=20).gate is Gate.REFUSE
 
 
 def test_checks_run_in_name_order_and_all_of_them(folder: Path, tmp_path: Path) -> None:

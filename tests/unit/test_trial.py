@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from tests.receipts import draft
 from usbupdate.core import statement
 from usbupdate.core.receipt import NO_PREVIOUS, RECEIPT_SIZE_MAX, Check, CheckResult, Receipt
@@ -19,7 +24,6 @@ from usbupdate.simulate.hardware import HardwareClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.field import Field, Rig
 
@@ -134,6 +138,52 @@ def test_a_release_that_could_be_updated_again_is_kept_and_its_receipt_says_so(f
         ("metadata", CheckResult.PASSED),
         ("device-check", CheckResult.PASSED),
     ]
+
+
+def _storage_fails(where: str) -> Callable[..., object]:
+    """Return a `stat` of a storage that says nothing of one place."""
+    real = Path.stat
+
+    def stat(self: Path, **keywords: bool) -> os.stat_result:
+        if self.name == where:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+        return real(self, **keywords)
+
+    return stat
+
+
+@attack(
+    By.CHANCE,
+    On.SERVICE,
+    "storage that fails while a release is on trial",
+    "what cannot be looked at is a check that failed, and the release is taken back",
+)
+@pytest.mark.parametrize("where", ["state", "reboot.d", "install.d", "health.d"])
+def test_storage_that_fails_on_trial_is_a_check_that_failed(field: Field, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    rig = field.rig
+    rig.insert(field.good)
+    rig.remove()
+    judge = TrialJudge.judge
+
+    def judging(self: TrialJudge) -> tuple[Check, ...]:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "stat", _storage_fails(where))
+            return judge(self)
+
+    monkeypatch.setattr(TrialJudge, "judge", judging)
+    rig.boot()
+    assert rig.events()[-1] == "check-failed"
+    assert rig.status()["booted"] == "a"
+    assert any("Input/output error" in check.detail for check in rig.last().checks)
+
+
+def test_a_program_that_cannot_be_loaded_on_trial_is_a_check_that_failed(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    field.rig.insert(field.good)
+    field.rig.remove()
+    monkeypatch.setitem(sys.modules, "usbupdate.device.check", None)
+    field.rig.boot()
+    assert field.rig.events()[-1] == "check-failed"
+    assert [check.reason for check in field.rig.last().checks if check.name == "device-check"] == ["not-started"]
 
 
 def _lose_root(rig: Rig) -> None:

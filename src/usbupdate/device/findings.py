@@ -45,7 +45,7 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One thing to look at; `answer` returns what it is or what is wrong with it, or raises `UsbupdateError`."""
+    """One thing to look at; `answer` returns what it is or what is wrong with it, or raises `UsbupdateError` or `OSError`."""
 
     name: str
     answer: Callable[[], str | Wrong]
@@ -60,6 +60,10 @@ class Look:
         except ImportError as error:
             # A release whose libraries are broken is one that could not be updated again, and that is an answer too.
             answer = Wrong(f"{error}.", "Put the libraries into the image that the packaging of usbupdate names.")
+        except OSError as error:
+            # Nor could one be whose storage fails, and on trial nobody else would say so.
+            what = f"{error.filename or 'It'} cannot be looked at: {error.strerror or type(error).__name__}."
+            answer = Wrong(what, "The device's storage may be failing; have it looked at.")
         if isinstance(answer, Wrong):
             return Finding(self.name, ok=False, text=answer.text, advice=answer.advice, weight=self.weight)
         return Finding(self.name, ok=True, text=answer, weight=self.weight)

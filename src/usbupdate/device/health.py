@@ -142,12 +142,23 @@ def _executables(folder: Path | None) -> list[Path] | _Unsafe:
                 return problem
     except FileNotFoundError:
         # No folder: no checks. An entry that has just gone is as good as one that goes a moment later.
-        return [] if not folder.exists() else _Unsafe("folder-unreadable", "It changed while it was read.")
+        return [] if _is_missing(folder) else _Unsafe("folder-unreadable", "It changed while it was read.")
     except OSError as error:
         return _Unsafe("folder-unreadable", error.strerror or "It cannot be read.")
     if len(found) > CHECKS_MAX:
         return _Unsafe("too-many", f"More than {CHECKS_MAX} executables.")
     return found
+
+
+def _is_missing(folder: Path) -> bool:
+    """Tell whether there is no such folder; where that cannot be told there may be one, and checks in it."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _unsafe(path: Path) -> _Unsafe | None:

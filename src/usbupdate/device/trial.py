@@ -68,8 +68,11 @@ class TrialJudge:
         return (*checks, *run_checks(self._configuration.health.checks, limit_s=deadline - time.monotonic()))
 
     def _device_checks(self) -> tuple[Check, ...]:
-        from usbupdate.device.check import check_device  # noqa: PLC0415 - only a trial needs it, not every start
-
+        try:
+            from usbupdate.device.check import check_device  # noqa: PLC0415 - only a trial needs it, not every start
+        except (ImportError, OSError, SyntaxError) as error:
+            # The slot on trial may hold the program itself where it cannot be read: without an answer nobody would decide.
+            return (Check(DEVICE_CHECK, CheckResult.FAILED, "not-started", one_line(str(error), _DETAIL_MAX)),)
         return checks_of(check_device(self._configuration.path))
 
 
