@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from dataclasses import dataclass, field as own
 from typing import TYPE_CHECKING
@@ -161,6 +163,39 @@ def test_a_slow_stick_that_gets_on_is_not_given_up(mount: Path, stall: Stall, mo
     with patience:
         for _ in range(20):
             assert len(medium.reader.read(("file",), 4096)) == 4096
+
+
+@attack(
+    By.STICK,
+    On.SERVICE,
+    "a stick that fails when it is looked at: EIO, no medium in it, gone again",
+    "an error of the stick, with its signal and its receipt",
+)
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEDIUM, errno.ENXIO])
+@pytest.mark.parametrize("looks", [2, 3])
+def test_a_stick_that_cannot_be_looked_at_is_answered(
+    field: Field, monkeypatch: pytest.MonkeyPatch, number: int, looks: int
+) -> None:
+    rig = field.rig
+    real, left = os.stat, [looks]
+
+    def stat(path: object, **keywords: object) -> os.stat_result:
+        # The first two looks are the simulation's own, where a board has udev.
+        if path in {field.good, str(field.good)}:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(number, os.strerror(number), str(path))
+        return real(path, **keywords)  # type: ignore[arg-type] # what it was given
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        error = rig.error_of(field.good)
+    assert isinstance(error, MediumUnreadableError)
+    assert error.exit_code is ExitCode.MEDIUM
+    assert os.strerror(number) in rig.lines[-1]
+    assert rig.lines[-1].startswith("refused, nothing changed")
+    assert rig.last().event is Event.REFUSED
+    assert rig.update(field.good).rest is Rest.IDLE
 
 
 def test_what_a_device_does_by_itself_does_not_count_against_the_stick(mount: Path, stall: Stall) -> None:

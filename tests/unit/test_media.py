@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -12,13 +13,15 @@ import pytest
 
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import MediumFacts
+from usbupdate.device import process
 from usbupdate.device.clock import LinuxClock
-from usbupdate.device.facts import FACT_MAX, FileSystem, StickDevice, medium_facts, was_in_at_start
+from usbupdate.device.facts import FACT_MAX, FileSystem, StickDevice, medium_facts, probe, was_in_at_start
 from usbupdate.device.media import insertion_of, opened
 from usbupdate.errors import (
     FileSystemNotAllowedError,
     ForeignStickError,
     LogStickFullError,
+    MediumUnreadableError,
     MountedElsewhereError,
     MountFailedError,
     StickReadOnlyError,
@@ -29,7 +32,7 @@ from usbupdate.errors import (
 from .test_configuration import SMALL, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from usbupdate.device.configuration import Configuration
 
@@ -93,6 +96,38 @@ def test_what_is_no_stick_at_all_is_named(tmp_path: Path, configuration: Configu
     for source in (tmp_path / "fifo", tmp_path / "none", Path("/dev/null")):
         with pytest.raises(UnusableFileError), opened(source, configuration):
             pass
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEDIUM, errno.ENXIO, errno.ENODEV])
+def test_a_stick_that_cannot_be_looked_at_is_an_error_of_the_stick(
+    contents: Path, configuration: Configuration, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(Path, "stat", failing(Path.stat, contents, number))
+    with pytest.raises(MediumUnreadableError, match=os.strerror(number)), opened(contents, configuration):
+        pass
+
+
+def failing(real: Callable[..., os.stat_result], place: Path, number: int) -> Callable[..., os.stat_result]:
+    """Return a `stat` in whose eyes one place fails."""
+
+    def stat(self: Path, **keywords: bool) -> os.stat_result:
+        if self == place:
+            raise OSError(number, os.strerror(number), str(self))
+        return real(self, **keywords)
+
+    return stat
+
+
+def test_a_stick_of_which_nothing_can_be_read_does_not_pass_for_a_blank_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stick = tmp_path / "reader-without-a-card"
+    # What blkid says of a blank disk, and of one that it cannot open.
+    monkeypatch.setattr(process, "run", lambda *_, **__: process.Finished(2, b""))
+    with pytest.raises(MediumUnreadableError):
+        probe(stick)
+    stick.write_bytes(bytes(4096))
+    assert probe(stick) == FileSystem()
 
 
 def test_a_folder_that_is_gone_says_nothing_of_itself(contents: Path, configuration: Configuration) -> None:

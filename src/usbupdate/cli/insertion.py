@@ -77,7 +77,7 @@ def take(source: Path, config: Path, insertion: Insertion, operator: str) -> Res
     tell = Notifier.of_environment().status
     with InstallProgress(tell) as progress, agent_of(config, operator, progress, wait) as agent:
         agent.start()
-        if waited_for and not source.exists():
+        if waited_for and _is_gone(source):
             # Pulled while it waited. What was said of the other one since then stands; but "busy" would stand for ever.
             agent.announce()
             announcer = announcer_of(config)
@@ -85,6 +85,14 @@ def take(source: Path, config: Path, insertion: Insertion, operator: str) -> Res
                 announcer.announce(Signal.REFUSED, "The stick was removed before its turn. Put it in again.")
             return agent.rest
         return agent.take(source, insertion, connected_ms(source, LinuxClock()))
+
+
+def _is_gone(source: Path) -> bool:
+    """Tell whether there is no stick any more; one that only fails when it is looked at gets its answer from the agent."""
+    try:
+        return not source.exists()
+    except OSError:
+        return False
 
 
 def filesystems(config: Path) -> tuple[str, ...]:

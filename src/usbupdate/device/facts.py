@@ -26,6 +26,7 @@ _DEV: Final = Path("/dev")
 _PROBE_S: Final = 30.0
 _NOTHING_FOUND: Final = 2
 _SYSFS_MAX: Final = 4096
+_FIRST: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,11 @@ class StickDevice:
 
     def disk_members(self) -> tuple[StickDevice, ...]:
         """Return all partitions of the disk that this is or lies on, or the disk itself if it has none."""
-        found = sorted(entry.parent for entry in self.disk.glob("*/partition"))
+        try:
+            found = sorted(entry.parent for entry in self.disk.glob("*/partition"))
+        except OSError:
+            # It is being pulled, and the kernel takes its folders away meanwhile.
+            found = []
         return tuple(_from_sys(sys) for sys in found) or (self,)
 
 
@@ -101,6 +106,8 @@ def probe(source: Path) -> FileSystem:
     except OSError as error:
         raise MediumUnreadableError(name=str(source), problem="the program blkid is missing") from error
     if finished.exit_code == _NOTHING_FOUND:
+        # blkid says the same of what it could not look at, such as a reader without its card.
+        _require_readable(source)
         return FileSystem()
     if not finished.succeeded:
         raise MediumUnreadableError(name=str(source), problem="its file system cannot be told")
@@ -109,6 +116,19 @@ def probe(source: Path) -> FileSystem:
     return FileSystem(
         type=cleaned(told.get("TYPE", "")), uuid=cleaned(told.get("UUID", "")), label=cleaned(told.get("LABEL", ""))
     )
+
+
+def _require_readable(source: Path) -> None:
+    """Return only if the first bytes of a block device or image file can be read.
+
+    Raises:
+        MediumUnreadableError: why not.
+    """
+    try:
+        with source.open("rb", buffering=0) as file:
+            file.read(_FIRST)
+    except OSError as error:
+        raise MediumUnreadableError(name=str(source), problem=error.strerror or type(error).__name__) from error
 
 
 def medium_facts(filesystem: FileSystem, device: StickDevice | None) -> MediumFacts:

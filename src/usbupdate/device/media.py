@@ -39,6 +39,7 @@ from usbupdate.errors import (
     ForeignStickError,
     MediumError,
     MediumGoneError,
+    MediumUnreadableError,
     MountedElsewhereError,
     MountFailedError,
     StickReadOnlyError,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 RUN_DIR: Final = Path("/run/usbupdate/media")
 _HARMLESS: Final = "nosuid,nodev,noexec"
 _MOUNT_S: Final = 60.0
+_HARDWARE: Final = frozenset({errno.EIO, errno.ENOMEDIUM, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.ETIMEDOUT})
+"""What the kernel says of a device that is there and answers wrongly, or no more."""
 
 
 class Medium(Protocol):
@@ -90,14 +93,18 @@ def opened(source: Path, configuration: Configuration, *, run_dir: Path = RUN_DI
         run_dir: where block devices are mounted.
 
     Raises:
-        UnusableFileError: it is none of these.
+        UnusableFileError: it is none of these, or not there.
         RefusedError: mounted elsewhere, a file system that is not allowed, or two partitions with a folder `usbupdate`.
         MediumError: it could not be read.
     """
     try:
         mode = source.stat().st_mode
     except OSError as error:
-        raise UnusableFileError(path=str(source), problem=error.strerror or "it cannot be looked at") from error
+        problem = error.strerror or "it cannot be looked at"
+        # The hardware's word, where the name is right.
+        if error.errno in _HARDWARE:
+            raise MediumUnreadableError(name=str(source), problem=problem) from error
+        raise UnusableFileError(path=str(source), problem=problem) from error
     if stat.S_ISDIR(mode):
         yield FolderMedium(source)
     elif stat.S_ISBLK(mode):
@@ -294,11 +301,19 @@ def _mount(device: StickDevice, filesystem: FileSystem, folder: Path) -> str:
 
 
 def _unmount(device: StickDevice, folder: Path) -> None:
-    if folder.is_mount() and not _system(device, "umount", str(folder)).succeeded:
+    if _is_mounted(folder) and not _system(device, "umount", str(folder)).succeeded:
         # Pulled, or something still has a file open: out of sight now, and gone when the last file is closed.
         _system(device, "umount", "-l", str(folder))
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def _is_mounted(folder: Path) -> bool:
+    """Tell whether something is mounted in a folder of ours; a file system that fails there is one."""
+    try:
+        return folder.is_mount()
+    except OSError:
+        return True
 
 
 def _require_unused(device: StickDevice, run_dir: Path) -> None:

@@ -8,13 +8,14 @@ the stick, and it ends with the process.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, cast
 
-from usbupdate.errors import MediumStalledError
+from usbupdate.errors import MediumStalledError, MediumUnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,16 +84,17 @@ class Patience:
     def part_from(self, call: Callable[[], object]) -> None:
         """Do what lets go of the stick, such as unmounting it; of one that has stalled that is not waited for to its end.
 
-        What has become of an update stays true, so a stick that only stalls now is no error.
+        What has become of an update stays true, so a stick that only stalls or fails now is no error.
         """
         if not self._has_stalled:
-            with suppress(MediumStalledError):
+            with suppress(MediumStalledError, OSError):
                 self.wait_for(call)
             return
         task = _Task(call)
         _Hand().give(task)
         if wait(task.done, _FAREWELL_S):
-            task.outcome()
+            with suppress(OSError):
+                task.outcome()
 
     def _begin(self, task: _Task[_Result]) -> _Hand:
         with self._lock:
@@ -183,19 +185,28 @@ def opened_patiently(source: Path, medium: AbstractContextManager[Medium], patie
         medium: opens it.
         patience: how long it is waited for.
 
-    Raises: what `medium` raises, and `MediumStalledError`.
+    Raises: what `medium` raises, `MediumStalledError`, and `MediumUnreadableError` where that is an `OSError`.
     """
-    if source.is_file():
-        with medium as opened:
-            yield PatientMedium(opened, patience)
-        return
     with ExitStack() as stack:
-        opened = patience.wait_for(lambda: stack.enter_context(medium))
+        with _translated(source):
+            if os.path.isfile(source):  # noqa: PTH113 - a stick that fails when it is looked at is no file
+                opened = stack.enter_context(medium)
+            else:
+                opened = patience.wait_for(lambda: stack.enter_context(medium))
         closing = stack.pop_all()
     try:
         yield PatientMedium(opened, patience)
     finally:
         patience.part_from(closing.close)
+
+
+@contextmanager
+def _translated(source: Path) -> Iterator[None]:
+    """Tell of a stick that cannot be looked at as of one that cannot be read, whatever the system calls that."""
+    try:
+        yield
+    except OSError as error:
+        raise MediumUnreadableError(name=str(source), problem=error.strerror or type(error).__name__) from error
 
 
 def now() -> float:
