@@ -198,6 +198,50 @@ def test_a_stick_that_cannot_be_looked_at_is_answered(
     assert rig.update(field.good).rest is Rest.IDLE
 
 
+def few_threads(given: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the system give so many threads and no more; return the list in which those are named that it did not give."""
+    real, left, refused = threading.Thread.start, [given], list[str]()
+
+    def start(thread: threading.Thread) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            refused.append(thread.name)
+            message = "can't start new thread"
+            raise RuntimeError(message)
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    return refused
+
+
+@attack(
+    By.CHANCE,
+    On.SERVICE,
+    "a system that gives no thread to wait for a stick with",
+    "who waits does it himself, without the limit",
+)
+@pytest.mark.parametrize("given", [0, 1, 2, 3])
+def test_a_system_without_threads_installs_all_the_same(field: Field, monkeypatch: pytest.MonkeyPatch, given: int) -> None:
+    refused = few_threads(given, monkeypatch)
+    assert field.rig.update(field.good).rest is Rest.IDLE
+    assert field.rig.last().event is Event.COMMITTED
+    assert refused
+
+
+def test_a_stick_that_stalled_is_left_as_it_is_where_no_thread_lets_go_of_it(
+    mount: Path, stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience, medium = medium_of(mount, [])
+    closed: list[str] = []
+    with patience:
+        stalls_at(0, stall, monkeypatch)
+        with pytest.raises(MediumStalledError):
+            medium.reader.names(())
+        few_threads(0, monkeypatch)
+        patience.part_from(lambda: closed.append("unmounted"))
+    assert closed == []
+
+
 def test_what_a_device_does_by_itself_does_not_count_against_the_stick(mount: Path, stall: Stall) -> None:
     (mount / "file").write_bytes(b"x")
     patience, medium = medium_of(mount, [])

@@ -3,7 +3,8 @@
 The kernel gives a dead stick up by itself, after minutes. One that hands out a sector now and then it waits for without end,
 and nobody can end a system call of his own that waits. So whatever touches the stick is done by another thread, and who waits
 for that is let go when his patience is at an end. The thread stays behind in its call; it holds no lock and writes nothing but
-the stick, and it ends with the process.
+the stick, and it ends with the process. Where the system gives no thread, who waits does it himself: no stick can bring that
+about, and most answer.
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ class Patience:
             raise MediumStalledError(minutes=round(LIMIT_S / 60))
         task = _Task(call)
         hand = self._begin(task)
+        if hand is None:
+            task.run()
         while not wait(task.done, _SLICE_S):
             self._require_patience(task)
         self._end(hand, task.result)
@@ -91,24 +94,30 @@ class Patience:
                 self.wait_for(call)
             return
         task = _Task(call)
-        _Hand().give(task)
+        hand = _new_hand()
+        if hand is None:
+            # Whoever touches it now may never come back; what is left behind is taken away at the next stick.
+            return
+        hand.give(task)
         if wait(task.done, _FAREWELL_S):
             with suppress(OSError):
                 task.outcome()
 
-    def _begin(self, task: _Task[_Result]) -> _Hand:
+    def _begin(self, task: _Task[_Result]) -> _Hand | None:
         with self._lock:
-            hand = self._idle.pop() if self._idle else _Hand()
+            hand = self._idle.pop() if self._idle else _new_hand()
             if self._unanswered == 0:
                 self._since_s = now()
             self._unanswered += 1
-        hand.give(task)
+        if hand is not None:
+            hand.give(task)
         return hand
 
-    def _end(self, hand: _Hand, result: object) -> None:
+    def _end(self, hand: _Hand | None, result: object) -> None:
         with self._lock:
             self._unanswered -= 1
-            self._idle.append(hand)
+            if hand is not None:
+                self._idle.append(hand)
             self._gained += len(result) if isinstance(result, bytes) else 0
             if self._gained >= ENOUGH:
                 self._gained, self._waited_s, self._since_s = 0, 0.0, now()
@@ -249,13 +258,22 @@ class _Task(Generic[_Result]):
         return cast("_Result", self.result)
 
 
+def _new_hand() -> _Hand | None:
+    """Return a thread at work, or None where the system gives none."""
+    hand = _Hand()
+    try:
+        hand.start()
+    except RuntimeError:
+        return None
+    return hand
+
+
 class _Hand(threading.Thread):
     """A thread that does one task after the other, and never keeps the process from ending."""
 
     def __init__(self) -> None:
         super().__init__(name="stick", daemon=True)
         self._tasks: SimpleQueue[_Task[object] | None] = SimpleQueue()
-        self.start()
 
     def give(self, task: _Task[_Result]) -> None:
         self._tasks.put(cast("_Task[object]", task))
