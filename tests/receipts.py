@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from usbupdate.core import checkpoint, envelope, identity as identity_form, merkle
+from usbupdate.core import checkpoint, cosignature, envelope, identity as identity_form, merkle
+from usbupdate.core.cosignature import Cosigner
 from usbupdate.core.identity import Identity, PublicKey
 from usbupdate.core.receipt import (
     NO_PREVIOUS,
@@ -29,11 +30,13 @@ from usbupdate.core.receipt import (
 from usbupdate.core.words import BootId, BundleName, DeviceId, Digest, ReceiptId, SlotClass
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from securesystemslib.signer import Signer
 
 _A_DIGEST = Digest("ab" * 32)
+COSIGNED_AT = 1_772_360_430
 
 
 def device(name: str, key: str = "") -> tuple[Identity, Signer]:
@@ -41,6 +44,20 @@ def device(name: str, key: str = "") -> tuple[Identity, Signer]:
     private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"{name} {key}".encode()).digest())
     identity = Identity(DeviceId(name), PublicKey(private.public_key().public_bytes_raw()))
     return identity, CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), keyid=identity.fingerprint))
+
+
+def acknowledger(name: str = "office") -> tuple[Cosigner, Signer]:
+    """Return somebody who may acknowledge receipts, and what signs for him; the same for the same name."""
+    identity, signer = device("acknowledger", name)
+    return Cosigner(name, identity.public_key), signer
+
+
+def acknowledgement(lines: Sequence[bytes], name: str = "gw-0001", key: str = "", *, by: str = "office") -> bytes:
+    """Return the checkpoint over a device's lines, cosigned by the office."""
+    identity, signer = device(name, key)
+    note = checkpoint.sign(identity, len(lines), merkle.root(map(merkle.leaf_hash, lines)), signer)
+    cosigner, office = acknowledger(by)
+    return cosignature.cosign(note, cosigner, COSIGNED_AT, office)
 
 
 def draft(number: int, event: Event = Event.COMMITTED, *, problem: str = "") -> Draft:

@@ -16,15 +16,19 @@ from tests.field import build
 from tests.fuzz.sticks import OFFICE, ORDER, PAYLOAD
 from tests.fuzz.targets import ARTIFACT, DEVICE, SIGNER
 from tests.payload import CHUNK, frame
-from tests.receipts import chain
+from tests.receipts import acknowledgement, chain
 from usbupdate.core import (
+    acknowledged,
+    acknowledgements,
     authorisation as authorisations,
     checkpoint,
     identity,
     index as indexes,
     manifest as manifests,
+    merkle,
     recordform,
 )
+from usbupdate.core.acknowledged import Acknowledged
 from usbupdate.core.delta import BlockRange, DeltaChunk, encode, encode_recipe
 from usbupdate.core.index import IndexedChunk, zeros
 from usbupdate.core.layout import metadata_path
@@ -38,6 +42,7 @@ def seeds() -> dict[str, list[bytes]]:
     """Return for each target what it is for, at least once."""
     line = chain(1)[0]
     note = checkpoint.sign(DEVICE, 1, hashlib.sha256(b"\0" + line).digest(), SIGNER)
+    word = acknowledgement([line])
     who = identity.encode(DEVICE)
     stored = frame(bytes(CHUNK))
     of_device = _of_device()
@@ -56,6 +61,9 @@ def seeds() -> dict[str, list[bytes]]:
         "root": [documents["root"]],
         "receipt": [line],
         "note": [note],
+        "cosigned": [word],
+        "acknowledgements-file": [acknowledgements.encode({DEVICE.device: word})],
+        "acknowledged-file": [acknowledged.encode(Acknowledged(word, (merkle.leaf_hash(line),)))],
         "who": [who],
         "state": of_device["state/state.json"],
         "boot-environment": [grubenv.encode(grubenv.Environment({"ORDER": "A B", "A_OK": "1", "A_TRY": "0"}, ()))],

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from tests.fuzz.sticks import require_sentence, stick, stolen_keys
 from tests.payload import CHUNK, ROOTFS
-from tests.receipts import device
+from tests.receipts import acknowledger, device
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import LogCopy
 from usbupdate.core import (
+    acknowledged,
+    acknowledgements,
     authorisation as authorisations,
     checkpoint,
+    cosignature,
     envelope,
     identity,
     index as indexes,
@@ -181,6 +184,34 @@ def note(data: bytes) -> None:
     assert checkpoint.peek_unproven(data) == read
 
 
+def cosigned(data: bytes) -> None:
+    """Take a checkpoint that an office has cosigned."""
+    try:
+        read = cosignature.open_note(data, [acknowledger()[0]])
+    except (EvidenceError, MalformedError):
+        return
+    assert cosignature.peek_unproven(data) == read.checkpoint
+
+
+def acknowledgements_file(data: bytes) -> None:
+    """Take what a stick brings as the office's word on the receipts of a fleet."""
+    try:
+        read = acknowledgements.decode(data)
+    except MalformedError:
+        return
+    assert acknowledgements.encode(read) == data
+
+
+def acknowledged_file(data: bytes) -> None:
+    """Take what stands in a device's log for receipts that are not there any more."""
+    try:
+        read = acknowledged.decode(data)
+    except (MalformedError, NewerFormatError):
+        return
+    assert acknowledged.encode(read) == data
+    assert read.tree().root() == read.checkpoint.root
+
+
 def who(data: bytes) -> None:
     """Take a device's identity."""
     try:
@@ -250,6 +281,9 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         root,
         receipt,
         note,
+        cosigned,
+        acknowledgements_file,
+        acknowledged_file,
         who,
         state,
         boot_environment,

@@ -29,10 +29,10 @@ _DOCUMENT: Final = "checkpoint"
 _ED25519: Final = b"\x01"
 _KEY_HASH_SIZE: Final = 4
 _SIGNATURE_SIZE: Final = 64
-_NOTE: Final = re.compile(
+_TEXT: Final = re.compile(
     r"(?P<origin>usbupdate/[a-z0-9-]{1,63}/[0-9a-f]{16})\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
-    r"\n— (?P<name>[^\s+]+) (?P<signature>[A-Za-z0-9+/]+={0,2})\n"
 )
+_NOTE: Final = re.compile(rf"(?P<text>{_TEXT.pattern})\n— (?P<name>[^\s+]+) (?P<signature>[A-Za-z0-9+/]+={{0,2}})\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,24 @@ def open_note(raw: bytes, identity: Identity) -> Checkpoint:
     return note.checkpoint
 
 
+def read_text(text: bytes) -> Checkpoint:
+    """Return the checkpoint that the text of a note states: the part that is signed, to its last line feed.
+
+    Raises:
+        MalformedError: it is not exactly such a text.
+    """
+    match = _TEXT.fullmatch(text.decode("ascii", "replace"))
+    if match is None:
+        raise _broken("not the text of a checkpoint")
+    size, root = int(match["size"]), _decoded(match["root"])
+    if size > SEQUENCE_MAX:
+        raise _broken("a size beyond all bounds")
+    # One value, one form: base64 has several spellings of the same bytes.
+    if _text(match["origin"], size, root) != text:
+        raise _broken("not in its one canonical form")
+    return Checkpoint(match["origin"], size, root)
+
+
 def peek_unproven(raw: bytes) -> Checkpoint:
     """Return what a note claims, its signature not looked at.
 
@@ -101,37 +119,38 @@ def peek_unproven(raw: bytes) -> Checkpoint:
 
 
 def _parse(raw: bytes) -> _Note:
-    def broken(problem: str) -> MalformedError:
-        return MalformedError(document=_DOCUMENT, field="whole", problem=problem)
-
     if len(raw) > CHECKPOINT_SIZE_MAX:
-        raise broken(f"larger than {CHECKPOINT_SIZE_MAX} bytes")
+        raise _broken(f"larger than {CHECKPOINT_SIZE_MAX} bytes")
     try:
         match = _NOTE.fullmatch(raw.decode())
     except UnicodeDecodeError as error:
-        raise broken("not UTF-8") from error
+        raise _broken("not UTF-8") from error
     if match is None:
-        raise broken("not a checkpoint with exactly one signature")
-    try:
-        root = base64.b64decode(match["root"])
-        signature = base64.b64decode(match["signature"])
-    except binascii.Error as error:
-        raise broken("not base64") from error
+        raise _broken("not a checkpoint with exactly one signature")
+    signature = _decoded(match["signature"])
     if len(signature) != _KEY_HASH_SIZE + _SIGNATURE_SIZE:
-        raise broken("a signature of another length")
-    size = int(match["size"])
-    if size > SEQUENCE_MAX:
-        raise broken("a size beyond all bounds")
-    # One value, one form: base64 has several spellings of the same bytes.
-    text = _text(match["origin"], size, root)
-    if match["name"] != match["origin"] or _encode(text, match["name"], signature) != raw:
-        raise broken("not in its one canonical form")
+        raise _broken("a signature of another length")
+    text = match["text"].encode()
+    checkpoint = read_text(text)
+    if match["name"] != checkpoint.origin or _encode(text, match["name"], signature) != raw:
+        raise _broken("not in its one canonical form")
     return _Note(
-        checkpoint=Checkpoint(match["origin"], size, root),
+        checkpoint=checkpoint,
         text=text,
         key_hash=signature[:_KEY_HASH_SIZE],
         signature=signature[_KEY_HASH_SIZE:],
     )
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except binascii.Error as error:
+        raise _broken("not base64") from error
+
+
+def _broken(problem: str) -> MalformedError:
+    return MalformedError(document=_DOCUMENT, field="whole", problem=problem)
 
 
 def _text(origin: str, size: int, root: bytes) -> bytes:

@@ -103,6 +103,11 @@ def public_key_pem(key: PublicKey) -> str:
 
 def verification_key(identity: Identity) -> SSlibKey:
     """Return the key that checks this device's signatures, under its fingerprint as key id."""
+    return verification_key_of(identity.public_key)
+
+
+def verification_key_of(key: PublicKey) -> SSlibKey:
+    """Return the key that checks signatures by the private half of `key`, under its fingerprint as key id."""
     from securesystemslib.signer import SSlibKey  # noqa: PLC0415 - the boot path reads identities without it
 
-    return SSlibKey(identity.fingerprint, "ed25519", "ed25519", {"public": identity.public_key.hex()})
+    return SSlibKey(hashlib.sha256(key).hexdigest(), "ed25519", "ed25519", {"public": key.hex()})

@@ -22,12 +22,15 @@ TARGETS: Final[MediumPath] = (TOP, "targets")
 PAYLOAD: Final[MediumPath] = (TOP, "payload")
 LOGS: Final[MediumPath] = (TOP, "logs")
 READ_ME: Final[MediumPath] = (TOP, "READ-ME.txt")
+ACKNOWLEDGEMENTS: Final[MediumPath] = (TOP, "acknowledgements")
+"""One file for all devices: FAT would give each of ten thousand files a cluster of its own."""
 
 IDENTITY: Final = "identity.json"
 RECEIPTS: Final = "receipts.jsonl"
 CHECKPOINT: Final = "checkpoint"
 SUMMARY: Final = "summary.txt"
-LOG_NAMES: Final = (IDENTITY, RECEIPTS, CHECKPOINT, SUMMARY)
+ACKNOWLEDGED: Final = "acknowledged"
+LOG_NAMES: Final = (IDENTITY, RECEIPTS, CHECKPOINT, SUMMARY, ACKNOWLEDGED)
 PART_SUFFIX: Final = ".part"
 
 NAMES_MAX: Final = 10_000

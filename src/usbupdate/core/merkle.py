@@ -47,6 +47,23 @@ class GrowingTree:
         self._complete.append(node)
         self.size += 1
 
+    @classmethod
+    def grown(cls, size: int, subtrees: Sequence[bytes]) -> GrowingTree:
+        """Return the tree of `size` leaves whose complete subtrees are these; see `subtrees`.
+
+        Args:
+            size: how many leaves it has.
+            subtrees: as many as `size` has bits that are set.
+        """
+        tree = cls()
+        tree.size, tree._complete = size, list(subtrees)
+        return tree
+
+    @property
+    def subtrees(self) -> tuple[bytes, ...]:
+        """The roots of the complete subtrees, from left to right: all that it takes to go on without the leaves."""
+        return tuple(self._complete)
+
     def root(self) -> bytes:
         """Return the root over all leaves so far."""
         if not self._complete:

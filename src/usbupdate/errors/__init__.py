@@ -21,11 +21,13 @@ from usbupdate.errors.device import (
     UpdateUnderWayError as UpdateUnderWayError,
 )
 from usbupdate.errors.evidence import (
+    AcknowledgementError as AcknowledgementError,
     EnrolledKeyDiffersError as EnrolledKeyDiffersError,
     EvidenceBrokenError as EvidenceBrokenError,
     EvidenceError as EvidenceError,
     EvidenceSignatureError as EvidenceSignatureError,
     FingerprintDiffersError as FingerprintDiffersError,
+    ForkSuspectedError as ForkSuspectedError,
     NotEnrolledError as NotEnrolledError,
 )
 from usbupdate.errors.given import (

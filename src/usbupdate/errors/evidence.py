@@ -55,6 +55,24 @@ class EvidenceBrokenError(EvidenceError):
 
 
 @dataclass(eq=False)
+class AcknowledgementError(EvidenceError):
+    """What a stick brings as the office's word on a device's receipts is not that, or not about that device."""
+
+    problem: str
+    says = "The acknowledgement of this device's receipts does not count: {problem}."
+    hint = "Nothing is lost: the receipts stay on the device. Tell the release office that wrote this stick."
+
+
+@dataclass(eq=False)
+class ForkSuspectedError(EvidenceError):
+    """The office holds receipts in a device's name that the device did not write."""
+
+    problem: str
+    says = "The office holds receipts under this device's name and key that are not this device's: {problem}."
+    hint = "Bring this stick to the auditor, and tell the release office: two devices may bear one name and key."
+
+
+@dataclass(eq=False)
 class NotEnrolledError(UsbupdateError):
     """All evidence is consistent, but nobody has vouched for a device's key."""
 
