@@ -12,7 +12,7 @@ from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.selection import places_of
 from usbupdate.audit.verdict import require_good, verify as verify_copies
-from usbupdate.cli import auditfiles, show, store as store_commands
+from usbupdate.cli import acknowledge, auditfiles, show, store as store_commands
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, folder_of, known
 from usbupdate.cli.store import StoreAddress, evidence
 
@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in wh
 
 app.add_typer(store_commands.app, name="store")
 app.command("import")(store_commands.import_logs)
+app.command("acknowledge")(acknowledge.acknowledge)
 app.command("report")(auditfiles.report)
 app.command("export")(auditfiles.export)
 app.command("evidence")(auditfiles.evidence)

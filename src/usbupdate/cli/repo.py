@@ -29,7 +29,8 @@ from usbupdate.core.identity import read_fingerprint
 from usbupdate.core.strictjson import Json
 from usbupdate.core.words import Digest
 from usbupdate.errors import NotSignedError, UnusableValueError
-from usbupdate.packager import downgrade, excerpt, office as offices, sessions, upkeep
+from usbupdate.packager import acknowledgers, downgrade, excerpt, office as offices, sessions, upkeep
+from usbupdate.packager.acknowledgers import Acknowledger
 from usbupdate.packager.downgrade import Wish
 from usbupdate.packager.lock import opened_for_change, opened_for_signing
 from usbupdate.packager.office import Office
@@ -171,9 +172,14 @@ def check(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = 
     """Say what ends when, who can sign, and how many keys may be lost; nothing is changed."""
     office = Office.open(repo)
     found, allowances = upkeep.check(office, now(), passphrases_at_hand(passphrase_file)), downgrade.listed(office)
-    authorisations: Json = [show.allowance_table(each, now()) for each in allowances]
+    named = acknowledgers.listed(office)
+    table: dict[str, Json] = {
+        **show.checkup_table(office, found),
+        "authorisations": [show.allowance_table(each, now()) for each in allowances],
+        "acknowledgers": [_acknowledger_table(each) for each in named],
+    }
     lines = [*show.checkup_lines(office, found), *(show.allowance_line(each, now()) for each in allowances)]
-    show.result({**show.checkup_table(office, found), "authorisations": authorisations}, lines, as_json=as_json)
+    show.result(table, [*lines, *map(_acknowledger_line, named)], as_json=as_json)
 
 
 @app.command("allow-downgrade")
@@ -210,6 +216,58 @@ def withdraw_downgrade(
         change = downgrade.withdraw(office, device, number, now(), passphrases(passphrase_file))
     waits = any(each.leaving for each in change.allowances)
     _tell_allowances(office, change, "will be withdrawn once that is signed" if waits else "withdrawn", as_json=as_json)
+
+
+@app.command("name-acknowledger")
+def name_acknowledger(
+    repo: Repo,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The Ed25519 key; its public half, KEY.pub, is enough.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="How it is called; else as the file.")] = None,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key acknowledge receipts, so that devices may give up their copies of what has arrived for good."""
+    with opened_for_change(repo) as office:
+        change = acknowledgers.name(office, key, name, now(), passphrases(passphrase_file))
+    _tell_acknowledgers(office, change, "named", as_json=as_json)
+
+
+@app.command("drop-acknowledger")
+def drop_acknowledger(
+    repo: Repo,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which, as 'repo check' calls it.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key acknowledge nothing any more; devices know from the next stick on that is written later."""
+    with opened_for_change(repo) as office:
+        change = acknowledgers.drop(office, name, now(), passphrases(passphrase_file))
+    waits = any(each.leaving for each in change.acknowledgers)
+    _tell_acknowledgers(office, change, "will be dropped once that is signed" if waits else "dropped", as_json=as_json)
+
+
+def _tell_acknowledgers(office: Office, change: acknowledgers.Change, told: str, *, as_json: bool) -> None:
+    lines = [f"{told}: {acknowledgers.line(each.cosigner)}" for each in change.acknowledgers] or [f"{told}."]
+    named: Json = [_acknowledger_table(each) for each in change.acknowledgers]
+    _tell(office, change.missing, lines, {"acknowledgers": named}, as_json=as_json)
+
+
+def _acknowledger_table(each: Acknowledger) -> dict[str, Json]:
+    """Return somebody who may acknowledge receipts, for JSON."""
+    return {
+        "name": each.cosigner.name,
+        "public_key": each.cosigner.public_key.hex(),
+        "published": each.published,
+        "withdrawal_waits": each.leaving,
+    }
+
+
+def _acknowledger_line(each: Acknowledger) -> str:
+    """Return somebody who may acknowledge receipts in one line."""
+    waits = "" if each.published else "  (waits for signatures)"
+    if each.leaving:
+        waits = "  (will be dropped once that is signed)"
+    return f"{acknowledgers.line(each.cosigner)}{waits}"
 
 
 def _key_of(device: str, fingerprint: str | None, place: Path | None) -> Digest:

@@ -241,6 +241,8 @@ def inspection_table(found: Inspection) -> dict[str, Json]:
         ],
         "authorisations": [authorisation_table(each) for each in found.stick.authorisations],
         "unreadable": list(found.stick.unreadable),
+        "acknowledged_devices": len(found.stick.acknowledged),
+        "acknowledgements_problem": found.stick.unacknowledged or None,
     }
 
 
@@ -268,7 +270,15 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         yield authorisation_line(authorisation, manifests.get(authorisation.manifest_sha256))
     for name in found.stick.unreadable:
         yield f"{name}: needs a newer usbupdate to be read"
+    yield from _word_on_receipts(found)
     for name in found.stick.elsewhere:
         yield f"{name}: offered, but not on this stick"
     if not found.stick.bundles:
         yield "It holds no bundle: it collects logs, and tells devices whom to trust."
+
+
+def _word_on_receipts(found: Inspection) -> Iterator[str]:
+    if found.stick.acknowledged:
+        yield f"It brings word that receipts have arrived, for {len(found.stick.acknowledged)} device(s)"
+    if found.stick.unacknowledged:
+        yield f"WORD ON RECEIPTS THAT DEVICES CANNOT READ: {found.stick.unacknowledged}"

@@ -8,6 +8,7 @@ Source: design, section 7, "Acknowledgement"; ADR 0019.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import cosignature, strictjson
@@ -17,8 +18,9 @@ from usbupdate.core.words import DEVICE_ID, DeviceId
 from usbupdate.errors import MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from usbupdate.core.identity import Identity
     from usbupdate.core.layout import MediumReader
 
 ACKNOWLEDGEMENTS_SIZE_MAX: Final = 16 << 20
@@ -27,6 +29,15 @@ LINE_SIZE_MAX: Final = 8 << 10
 
 _DOCUMENT: Final = "acknowledgements"
 _BLOCK: Final = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What somebody holds of a device for good: its newest checkpoint, and the leaf hashes of the receipts from 1 on."""
+
+    identity: Identity
+    note: bytes
+    leaves: Sequence[bytes]
 
 
 def encode(notes: Mapping[DeviceId, bytes]) -> bytes:

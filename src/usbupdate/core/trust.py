@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
-from usbupdate.core import authorisation as authorisations, manifest
+from usbupdate.core import acknowledgers, authorisation as authorisations, manifest
 from usbupdate.core.judgement import Judgement, judge
 from usbupdate.core.layout import METADATA, target_name, target_path
 from usbupdate.core.manifest import Blob
@@ -48,6 +48,7 @@ from usbupdate.core.words import DIGEST, Digest
 from usbupdate.errors import (
     AliasedTargetError,
     ForkedOfficeError,
+    MalformedError,
     MediumFileMissingError,
     MetadataMalformedError,
     MetadataMissingError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from usbupdate.core.authorisation import Authorisation
+    from usbupdate.core.cosignature import Cosigner
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.receipt import ClockQuality
 
@@ -103,6 +105,8 @@ class Trusted:
     clock: ClockQuality
     targets: Mapping[str, Blob]
     newer_than_medium: str = ""
+    acknowledgers: tuple[Cosigner, ...] = ()
+    """Whose cosignatures under a checkpoint count; nobody's where what the targets metadata say of it cannot be read."""
 
 
 def tell_nobody(_judgement: Judgement) -> None:
@@ -232,6 +236,8 @@ def _proven(standing: Standing, fetcher: NewestFetcher, clock: ClockReading) -> 
     expired = first_expired([root, timestamp, snapshot, targets], now)
     if expired is not None:
         raise expired
+    # A document that was read for a role is of that role.
+    listing = cast("Targets", targets.signed)
     return Trusted(
         root_version=root.version,
         root_sha256=Digest(hashlib.sha256(root.raw).hexdigest()),
@@ -243,9 +249,9 @@ def _proven(standing: Standing, fetcher: NewestFetcher, clock: ClockReading) -> 
         floor=format_time(standing.floor),
         now=format_time(now),
         clock=quality,
-        # A document that was read for a role is of that role.
-        targets=_entries(cast("Targets", targets.signed)),
+        targets=_entries(listing),
         newer_than_medium=title(timestamp) if fetcher.is_stick_older else "",
+        acknowledgers=_acknowledgers(listing),
     )
 
 
@@ -267,6 +273,14 @@ def _require_whole(stick: MetadataOnStick, standing: Standing) -> None:
         if found.version == document.version and is_genuine:
             raise ForkedOfficeError(role=role, version=document.version)
         raise MetadataMixedError(role=role, problem="its bytes are not those that belong to this version")
+
+
+def _acknowledgers(signed: Targets) -> tuple[Cosigner, ...]:
+    try:
+        return acknowledgers.decode(signed.unrecognized_fields)
+    except MalformedError:
+        # A later form of it must not keep anybody from updating.
+        return ()
 
 
 def _entries(signed: Targets) -> dict[str, Blob]:

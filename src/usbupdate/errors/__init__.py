@@ -85,6 +85,7 @@ from usbupdate.errors.notready import (
     UnpackerMissingError as UnpackerMissingError,
 )
 from usbupdate.errors.office import (
+    AcknowledgerTakenError as AcknowledgerTakenError,
     AuthorisationNumberError as AuthorisationNumberError,
     ExcerptError as ExcerptError,
     ExpiresSoonError as ExpiresSoonError,
@@ -96,8 +97,10 @@ from usbupdate.errors.office import (
     MountUnfitError as MountUnfitError,
     NoDeltasError as NoDeltasError,
     NoOfficeError as NoOfficeError,
+    NoSuchAcknowledgerError as NoSuchAcknowledgerError,
     NoSuchAuthorisationError as NoSuchAuthorisationError,
     NoSuchBundleError as NoSuchBundleError,
+    NotAcknowledgerError as NotAcknowledgerError,
     NothingToExportError as NothingToExportError,
     NothingToLiftError as NothingToLiftError,
     NotSignedError as NotSignedError,

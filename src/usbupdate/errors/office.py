@@ -82,6 +82,15 @@ class KeySignedNothingError(OfficeKeyError):
     hint = "Run 'usbupdate repo check' to see which keys each role asks for. Other keys that were given have signed."
 
 
+@dataclass(eq=False)
+class NotAcknowledgerError(OfficeKeyError):
+    """A key was given to acknowledge receipts with, and devices would not believe it."""
+
+    key: str
+    says = "The published list of bundles does not name the key {key} for acknowledging receipts."
+    hint = "Name it with 'usbupdate repo name-acknowledger', and let everybody sign who has to."
+
+
 class OfficeError(UsbupdateError):
     """The repository is not in a state that allows what was asked."""
 
@@ -231,6 +240,25 @@ class NothingToLiftError(OfficeError):
     floor: int
     says = "The bundle {bundle} is not below sequence {floor}, from where the device is to go back: nothing has to be allowed."
     hint = "Name an older bundle, or give with --floor the highest sequence that the device has had."
+
+
+@dataclass(eq=False)
+class AcknowledgerTakenError(OfficeError):
+    """A name or a key stands for an acknowledger already."""
+
+    name: str
+    key: str
+    says = "The list of bundles names an acknowledger {name} with the key {key} already."
+    hint = "Drop that one first with 'usbupdate repo drop-acknowledger', or give another key or --name."
+
+
+@dataclass(eq=False)
+class NoSuchAcknowledgerError(OfficeError):
+    """No acknowledger bears that name."""
+
+    name: str
+    says = "The list of bundles names no acknowledger {name}."
+    hint = "Run 'usbupdate repo check' to see whom it names."
 
 
 @dataclass(eq=False)

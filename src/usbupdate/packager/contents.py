@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core import layout
+from usbupdate.core import acknowledgements, layout
 from usbupdate.core.timefloor import format_time, parse_time
 from usbupdate.errors import ExpiresSoonError, NoDeltasError, NotSignedError, OfficeFileError
-from usbupdate.packager import bundle, downgrade, readme, thresholds
+from usbupdate.packager import acknowledging, bundle, downgrade, readme, thresholds
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.pack import payload_file
 
@@ -100,6 +100,7 @@ def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
         *_signed(office, bundles, allowances),
         Item(layout.READ_ME, len(text), contents=text),
     ]
+    items += _acknowledgements(office)
     items += _metadata(office)
     first_root = office.metadata.version(Role.ROOT, 1).read_bytes()
     return Plan(tuple(items), bundles, first_root, expires, now, wishes.only_deltas, allowances)
@@ -186,6 +187,13 @@ def _signed(office: Office, bundles: Sequence[Bundle], allowances: Sequence[Allo
     for digest, name in (*targets, *((each.sha256, each.target) for each in bundles)):
         source = office.manifests / f"{digest}.{name}"
         yield Item(layout.target_path(digest, name), source.stat().st_size, digest, source)
+
+
+def _acknowledgements(office: Office) -> Iterator[Item]:
+    """Yield the office's word on receipts, if it has given any; a stick for logs only brings it too."""
+    if notes := acknowledging.load(office):
+        raw = acknowledgements.encode(notes)
+        yield Item(layout.ACKNOWLEDGEMENTS, len(raw), contents=raw)
 
 
 def _metadata(office: Office) -> Iterator[Item]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usbupdate.errors import KeySignedNothingError, OfficeFileError
-from usbupdate.packager import bundle, downgrade, keys, thresholds
+from usbupdate.packager import acknowledgers, bundle, downgrade, keys, thresholds
 from usbupdate.packager.metadata import Role
 from usbupdate.packager.signing import EVERY_ROLE
 
@@ -113,6 +113,8 @@ def _changes_of_targets(office: Office) -> Iterator[Change]:
     yield Change(
         Role.TARGETS, f"version {waiting.signed.version}, until {waiting.signed.expires:%Y-%m-%d}, {len(new)} target(s)"
     )
+    for text in acknowledgers.changes(published.signed if published is not None else None, waiting.signed):
+        yield Change(Role.TARGETS, text)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) == new.get(name):
             continue

@@ -16,12 +16,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from usbupdate.core import layout, trust
+from usbupdate.core import acknowledgements, layout, trust
 from usbupdate.core.chunks import StoredChunk, read_stored, restore_chunk
 from usbupdate.core.delta import BLOCK, decode_recipe
 from usbupdate.core.payload import holds_deltas_only, read_delta_index, read_index, require_signed_size
 from usbupdate.core.timefloor import ClockReading
-from usbupdate.errors import FileDigestError, MediumFileMissingError, NewerFormatError
+from usbupdate.errors import FileDigestError, MediumFileMissingError, NewerFormatError, RejectedError
 from usbupdate.trustfiles import TrustFiles
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.manifest import Artifact, Blob, Delta, Manifest
     from usbupdate.core.trust import Trusted
-    from usbupdate.core.words import Digest
+    from usbupdate.core.words import DeviceId, Digest
 
 _PIECE: Final = 1 << 20
 _Chunk = TypeVar("_Chunk", bound=StoredChunk)
@@ -54,7 +54,8 @@ class CheckedBundle:
 class CheckedStick:
     """What a stick proves: its metadata, what is on it, and the names of what is offered on other sticks only.
 
-    `unreadable` are the names of authorisations that only a later usbupdate can read.
+    `unreadable` are the names of authorisations that only a later usbupdate can read. `acknowledged` are the devices about
+    whose receipts the stick brings the office's word; where devices cannot read that, `unacknowledged` says why.
     """
 
     trusted: Trusted
@@ -62,6 +63,8 @@ class CheckedStick:
     elsewhere: tuple[str, ...]
     authorisations: tuple[Authorisation, ...] = ()
     unreadable: tuple[str, ...] = ()
+    acknowledged: tuple[DeviceId, ...] = ()
+    unacknowledged: str = ""
 
 
 def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[[int], None] = lambda _: None) -> CheckedStick:
@@ -121,7 +124,27 @@ def verify_beside(
             unreadable.append(name)
     if not bundles:
         layout.require_no_lost_manifests(medium)
-    return CheckedStick(trusted, tuple(bundles), tuple(elsewhere), tuple(authorisations), tuple(unreadable))
+    acknowledged, unacknowledged = _acknowledgements(medium)
+    return CheckedStick(
+        trusted,
+        tuple(bundles),
+        tuple(elsewhere),
+        tuple(authorisations),
+        tuple(unreadable),
+        acknowledged,
+        unacknowledged,
+    )
+
+
+def _acknowledgements(medium: MediumReader) -> tuple[tuple[DeviceId, ...], str]:
+    """Return about which devices the stick brings acknowledgements, or why none can be read: no device rejects it for that."""
+    try:
+        raw = medium.read(layout.ACKNOWLEDGEMENTS, acknowledgements.ACKNOWLEDGEMENTS_SIZE_MAX)
+        return tuple(acknowledgements.decode(raw)), ""
+    except MediumFileMissingError:
+        return (), ""
+    except RejectedError as error:
+        return (), str(error).removesuffix(".")
 
 
 def verify_artifact(artifact: Artifact, medium: MediumReader, progress: Callable[[int], None]) -> None:

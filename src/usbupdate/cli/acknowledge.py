@@ -1,0 +1,63 @@
+"""`usbupdate audit acknowledge`: say to devices what of their receipts has arrived for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from usbupdate.audit.received import received
+from usbupdate.audit.verdict import Standing, require_good, verify
+from usbupdate.cli import show
+from usbupdate.cli.arguments import PassphraseFile, now, passphrases
+from usbupdate.cli.auditoptions import AsJson, DevicesFolder, known
+from usbupdate.cli.store import StoreAddress, evidence
+from usbupdate.errors import EvidenceBrokenError
+from usbupdate.packager import acknowledging
+from usbupdate.packager.lock import opened_for_change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from usbupdate.audit.verdict import Verdict
+    from usbupdate.core.strictjson import Json
+    from usbupdate.packager.acknowledging import Done
+
+
+def acknowledge(
+    repo: Annotated[Path, typer.Option("--repo", metavar="REPO", readable=False, help="The office's repository.")],
+    key: Annotated[str, typer.Option(metavar="KEY", help="The key to cosign with, which 'repo name-acknowledger' has named.")],
+    store: StoreAddress = None,
+    devices: DevicesFolder = None,
+    passphrase_file: PassphraseFile = None,
+    json: AsJson = False,
+) -> None:
+    """Cosign up to where the store holds each device's receipts; the next sticks bring it. It ends in the code of 'verify'."""
+    enrolled = known(devices)
+    with evidence([], store) as places, opened_for_change(repo) as office:
+        verdicts = verify(places, enrolled)
+        done = acknowledging.acknowledge(office, received(places, verdicts, enrolled), key, now(), passphrases(passphrase_file))
+    table: dict[str, Json] = {
+        "repo": str(repo),
+        "acknowledged": {str(device): count for device, count in done.counts.items()},
+        "new": [str(device) for device in done.fresh],
+        "refused": {str(device): problem for device, problem in done.refused.items()},
+        "left": {str(each.device): str(each.standing) for each in verdicts if each.standing is not Standing.OK},
+    }
+    show.result(table, _told(done, verdicts), as_json=json)
+    if done.refused:
+        raise EvidenceBrokenError(devices=", ".join(done.refused))
+    require_good(verdicts)
+
+
+def _told(done: Done, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield from (f"{device}: {done.counts[device]} receipts are acknowledged" for device in done.fresh)
+    yield from (f"{device}: NOT ACKNOWLEDGED: {problem}" for device, problem in done.refused.items())
+    for each in verdicts:
+        if each.standing is not Standing.OK:
+            yield f"{each.device}: NOT ACKNOWLEDGED: its evidence is {each.standing}; see 'usbupdate audit verify'"
+    if not done.fresh:
+        yield f"Nothing is new. Receipts of {len(done.counts)} device(s) are acknowledged."
+    else:
+        yield f"Receipts of {len(done.counts)} device(s) are acknowledged. Sticks that are written from now on say so."

@@ -1,0 +1,77 @@
+"""`repo name-acknowledger`, `audit acknowledge` and `stick inspect`, by the command line only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands import usbupdate
+from tests.receipts import write_log
+from usbupdate.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("USBUPDATE_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    usbupdate("repo", "init", "repo")
+    usbupdate("key", "create", "audit.pem")
+    usbupdate("repo", "name-acknowledger", "repo", "audit.pem.pub")
+    for name, count in (("gw-0001", 4), ("gw-0002", 2)):
+        write_log(tmp_path / "back/usbupdate/logs" / name, count, name)
+    usbupdate("audit", "enroll", "back", "--devices", "devices", "--device", "gw-0001")
+    usbupdate("audit", "import", "back", "--store", "store")
+    return tmp_path
+
+
+def acknowledge(*more: str, code: int = 0) -> dict[str, object]:
+    words = ("--repo", "repo", "--key", "audit.pem", "--store", "store", "--devices", "devices", "--json")
+    return usbupdate("audit", "acknowledge", *words, *more, code=code).json()
+
+
+def test_what_is_in_good_order_is_acknowledged_and_the_rest_named(place: Path) -> None:
+    assert acknowledge(code=ExitCode.NOT_ENROLLED) == {
+        "repo": "repo",
+        "acknowledged": {"gw-0001": 4},
+        "new": ["gw-0001"],
+        "refused": {},
+        "left": {"gw-0002": "not-enrolled"},
+    }
+    usbupdate("audit", "enroll", "back", "--devices", "devices")
+    assert acknowledge()["new"] == ["gw-0002"]
+    assert acknowledge()["new"] == []
+    (place / "stick").mkdir()
+    usbupdate("stick", "write", "repo", "stick", "--log-only")
+    assert usbupdate("stick", "inspect", "stick", "--json").json()["acknowledged_devices"] == 2
+
+
+def test_what_only_a_stick_holds_is_not_acknowledged(place: Path) -> None:
+    write_log(place / "back/usbupdate/logs/gw-0001", 6, "gw-0001")
+    assert acknowledge(code=ExitCode.NOT_ENROLLED)["acknowledged"] == {"gw-0001": 4}
+    usbupdate("audit", "import", "back", "--store", "store")
+    assert acknowledge(code=ExitCode.NOT_ENROLLED)["acknowledged"] == {"gw-0001": 6}
+
+
+def test_broken_evidence_is_not_acknowledged(place: Path) -> None:
+    log = place / "back/usbupdate/logs/gw-0001/receipts.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[1:]))
+    usbupdate("audit", "import", "back", "--store", "store")
+    found = acknowledge(code=ExitCode.EVIDENCE_BROKEN)
+    assert (found["acknowledged"], found["left"]) == ({}, {"gw-0001": "broken", "gw-0002": "not-enrolled"})
+
+
+def test_check_lists_who_may_acknowledge_until_he_is_dropped(place: Path) -> None:
+    assert "acknowledger audit, Ed25519 key " in usbupdate("repo", "check", "repo").out
+    table = usbupdate("repo", "check", "repo", "--json").json()["acknowledgers"]
+    assert isinstance(table, list)
+    assert [each["name"] for each in table] == ["audit"]
+    assert "dropped" in usbupdate("repo", "drop-acknowledger", "repo", "audit").out
+    assert "acknowledger" not in usbupdate("repo", "check", "repo").out
+    usbupdate("repo", "drop-acknowledger", "repo", "audit", code=ExitCode.OFFICE)
+    words = ("--repo", "repo", "--key", "audit.pem", "--store", "store", "--devices", "devices")
+    usbupdate("audit", "acknowledge", *words, code=ExitCode.KEY)
+    assert not (place / "repo/acknowledgements").exists()
