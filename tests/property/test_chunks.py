@@ -11,9 +11,9 @@ import zstandard
 from hypothesis import given, strategies as st
 
 from tests.matrix import By, On, attack
-from usbupdate.core.chunks import restore_chunk
+from usbupdate.core.chunks import restore_chunk, unpack_here
 from usbupdate.core.index import IndexedChunk
-from usbupdate.core.unpack import WINDOW_MAX
+from usbupdate.core.unpack import WINDOW_MAX, Failed
 from usbupdate.errors import (
     ContentsDifferError,
     FrameBrokenError,
@@ -210,6 +210,15 @@ def test_a_frame_that_needs_a_dictionary_is_rejected() -> None:
     stored = zstandard.ZstdCompressor(dict_data=dictionary).compress(raw)
     with pytest.raises(RejectedError):
         restore_chunk(_chunk(raw, stored), _pack(stored))
+
+
+def test_a_frame_comes_out_with_the_dictionary_that_it_was_made_with_and_with_no_other() -> None:
+    dictionary = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(64))
+    raw = dictionary[100:1900]
+    made_with = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    frame = zstandard.ZstdCompressor(dict_data=made_with).compress(raw)
+    assert unpack_here(frame, len(raw), dictionary) == raw
+    assert unpack_here(frame, len(raw)) is Failed.BROKEN
 
 
 @given(st.binary(min_size=1, max_size=500), st.binary(min_size=1, max_size=500))

@@ -338,8 +338,9 @@ def test_arbitrary_signed_bytes_are_rejected_or_give_none(stored: bytes) -> None
 
 def test_a_frame_that_announces_another_size_is_rejected_before_it_takes_memory() -> None:
     bomb = encode_recipe([]) + zstandard.ZstdCompressor(level=1).compress(bytes(64 << 20))
-    with pytest.raises(FrameBrokenError):
+    with pytest.raises(FrameBrokenError) as caught:
         rebuild_chunk(indexed(bytes(CHUNK)), deltas_of(bomb), Bytes(bomb), Bytes(BASE))
+    assert caught.value.chunk == 0
 
 
 def test_more_than_one_frame_gives_none() -> None:

@@ -131,4 +131,10 @@ def rollback(config: Config = DEFAULT_PATH) -> None:
 
 def _person() -> str:
     """Return who asks: the person behind sudo, if there is one."""
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    if name := os.environ.get("SUDO_USER"):
+        return name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # A user without an entry, as in a container or where the list of users is broken.
+        return f"user {os.getuid()}"

@@ -64,12 +64,13 @@ class Recipient:
 class Offer:
     """A bundle that the signed targets list and whose manifest lies on the stick.
 
-    `authorisation` is the latest one there by which this device would go back to it. On the offer that was chosen it says that
-    the device takes the bundle by it.
+    `orders` are the authorisations there by which a device would go back to it, whether they count or not. On the offer that
+    was chosen `authorisation` is the one by which the device takes it, if it does so by one.
     """
 
     manifest: Manifest
     manifest_sha256: Digest
+    orders: tuple[Authorisation, ...] = ()
     authorisation: Authorisation | None = None
 
     @property
@@ -114,7 +115,7 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
             continue
         refusal = _refusal(offer, recipient, record, insertion, now)
         if refusal is None:
-            suitable.append(replace(offer, authorisation=None))
+            suitable.append(replace(offer, orders=()))
         else:
             refusals.append((refusal[0], offer.manifest.sequence, refusal[1]))
     if suitable:
@@ -126,17 +127,21 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
 
 
 def with_authorisations(offers: Iterable[Offer], authorisations: Iterable[Authorisation]) -> list[Offer]:
-    """Return the offers, each with the authorisation with the highest number that names its manifest, if one does."""
-    latest = {each.manifest_sha256: each for each in sorted(authorisations, key=lambda each: each.number)}
-    return [replace(offer, authorisation=latest.get(offer.manifest_sha256)) for offer in offers]
+    """Return the offers, each with the authorisations that name its manifest, by rising number."""
+    orders = sorted(authorisations, key=lambda each: each.number)
+    return [
+        replace(offer, orders=tuple(each for each in orders if each.manifest_sha256 == offer.manifest_sha256))
+        for offer in offers
+    ]
 
 
 def _ordered(offers: tuple[Offer, ...], recipient: Recipient, record: DeviceRecord, now: str) -> Offer | None:
-    """Return the offer that the latest authorisation which counts is for."""
+    """Return the offer that the latest authorisation which counts is for; one that does not count hides none that does."""
     counting = {
-        offer.authorisation.number: offer
+        order.number: replace(offer, orders=(), authorisation=order)
         for offer in offers
-        if offer.authorisation is not None and _objection(offer, offer.authorisation, recipient, record, now) is None
+        for order in offer.orders
+        if _objection(offer, order, recipient, record, now) is None
     }
     return counting[max(counting)] if counting else None
 
@@ -202,14 +207,10 @@ def _refusal(
         return _Hurdle.DEVICES, OtherDevicesError(bundle=offer.title, device=recipient.id)
     # Equal to the floor is allowed only after falling back below it: the same release again.
     lowest = max(record.floor, record.committed.sequence + 1)
-    if manifest.sequence < lowest:
-        objection = (
-            _objection(offer, offer.authorisation, recipient, record, now)
-            if offer.authorisation is not None
-            else OlderSequenceError(bundle=offer.title, sequence=manifest.sequence, floor=lowest - 1)
-        )
-        if objection is not None:
-            return _Hurdle.SEQUENCE, objection
+    if manifest.sequence < lowest and offer.authorisation is None:
+        objection = _objection(offer, offer.orders[-1], recipient, record, now) if offer.orders else None
+        older = OlderSequenceError(bundle=offer.title, sequence=manifest.sequence, floor=lowest - 1)
+        return _Hurdle.SEQUENCE, objection or older
     if record.committed.sequence < manifest.from_sequence_min:
         return _Hurdle.STEPPING_STONE, SteppingStoneError(
             bundle=offer.title, needed=manifest.from_sequence_min, running=record.committed.sequence

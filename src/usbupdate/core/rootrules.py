@@ -20,7 +20,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from usbupdate.core import strictjson
 from usbupdate.core.timefloor import format_time, parse_time
-from usbupdate.core.words import DIGEST, Digest
+from usbupdate.core.words import DIGEST, SEQUENCE_MAX, Digest
 from usbupdate.errors import MalformedError, MetadataMalformedError, RepeatedKeyError
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def read_document(role: str, raw: bytes) -> Document:
     # The library compares versions and never asks whether they are integers; `true` would pass as 1.
     if type(signed.version) is not int:
         raise MetadataMalformedError(role=role, problem="its version is not a number")
+    # Nothing could follow a version that no record can hold, nor the record be read that held it.
+    if signed.version > SEQUENCE_MAX:
+        raise MetadataMalformedError(role=role, problem="its version is too large")
     if isinstance(signed, Root | Timestamp):
         signed_time(signed)
     if isinstance(signed, Root):

@@ -286,12 +286,11 @@ def _acknowledgers(signed: Targets) -> tuple[Cosigner, ...]:
 def _entries(signed: Targets) -> dict[str, Blob]:
     entries: dict[str, Blob] = {}
     for name, target in signed.targets.items():
-        # Other names are nothing that this version would ask a stick for.
-        if not _TARGET_NAME.fullmatch(name):
-            continue
         digest: object = target.hashes.get("sha256")
         size: object = target.length
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest) or not isinstance(size, int) or isinstance(size, bool):
             raise MetadataMalformedError(role=Targets.type, problem="a target has no SHA-256 or no size")
-        entries[name] = Blob(Digest(digest), size)
+        # Other names are nothing that this version would ask a stick for.
+        if _TARGET_NAME.fullmatch(name):
+            entries[name] = Blob(Digest(digest), size)
     return entries

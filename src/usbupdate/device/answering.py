@@ -39,6 +39,9 @@ def is_answered_beside(
     if not device.is_partition:
         # A disk that is itself taken for a file system and has partitions, as images of installers are.
         return members[0].sys != device.sys
+    if device.sys not in {member.sys for member in members}:
+        # One of very many: nothing of ours has so many, and they must not keep the device busy.
+        return True
     held = {member.sys: _held(member, probed) for member in members}
     readable = [sys for sys, filesystem in held.items() if filesystem in allowed]
     holding = [sys for sys, filesystem in held.items() if filesystem]

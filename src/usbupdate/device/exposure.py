@@ -20,7 +20,7 @@ from usbupdate.core.plaintext import printable
 from usbupdate.plainfile import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS: Final = _OTHERS_WRITE | stat.S_IRWXO
@@ -68,6 +68,12 @@ class Exposure:
                 return f"Find out what is wrong with {place}."
             case unknown:
                 assert_never(unknown)
+
+
+def changeable_program(command: Sequence[str]) -> Exposure | None:
+    """Return how others could change what a command runs: its program, and what it names that is run by that."""
+    named = [Path(each) for each in command if each.startswith("/")]
+    return next((found for each in named if each.exists() and (found := changeable(each))), None)
 
 
 def changeable(path: Path) -> Exposure | None:

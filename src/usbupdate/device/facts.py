@@ -27,6 +27,8 @@ _PROBE_S: Final = 30.0
 _NOTHING_FOUND: Final = 2
 _SYSFS_MAX: Final = 4096
 _FIRST: Final = 4096
+PARTS_MAX: Final = 16
+"""Partitions of a stick that are looked at: each of them is announced, and looks at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ class StickDevice:
         return _attribute(self.disk / "diskseq")
 
     def disk_members(self) -> tuple[StickDevice, ...]:
-        """Return all partitions of the disk that this is or lies on, or the disk itself if it has none."""
+        """Return the first partitions of the disk that this is or lies on, or the disk itself if it has none."""
         try:
-            found = sorted(entry.parent for entry in self.disk.glob("*/partition"))
+            found = sorted((entry.parent for entry in self.disk.glob("*/partition")), key=lambda sys: (len(sys.name), sys.name))
         except OSError:
             # It is being pulled, and the kernel takes its folders away meanwhile.
             found = []
-        return tuple(_from_sys(sys) for sys in found) or (self,)
+        return tuple(_from_sys(sys) for sys in found[:PARTS_MAX]) or (self,)
 
 
 def stick_device(path: Path, *, sys_root: Path = _SYS) -> StickDevice:

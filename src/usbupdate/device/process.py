@@ -135,6 +135,8 @@ class Companion:
             env=dict(environment),
             start_new_session=True,
         )
+        if self._child.stdin is not None:
+            os.set_blocking(self._child.stdin.fileno(), False)
         self._answers = select.poll()
         if self._child.stdout is not None:
             self._answers.register(self._child.stdout, select.POLLIN)
@@ -143,13 +145,16 @@ class Companion:
         """Return the answer to a question, which must fit into a pipe.
 
         Raises:
-            OSError: it ended, or gave no whole answer in time; it is of no use any more.
+            OSError: it ended, gave no whole answer in time, or spoke before it was asked; it is of no use any more.
         """
         if self._child.stdin is None or self._child.stdout is None:
             raise AssertionError
         deadline, answer = time.monotonic() + timeout_s, b""
         if question:
-            self._child.stdin.write(question)
+            if self._answers.poll(0):
+                raise OSError(errno.EPROTO, "it ended, or spoke before it was asked")
+            # It never waits: a pipe that is full belongs to one that does not listen.
+            os.write(self._child.stdin.fileno(), question)
         while len(answer) < answer_size:
             if not self._answers.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TimeoutError(errno.ETIMEDOUT, "no answer in time")

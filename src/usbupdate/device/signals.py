@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from usbupdate import durable, plainfile
 from usbupdate.core.plaintext import one_line
 from usbupdate.device import process
-from usbupdate.device.exposure import changeable
+from usbupdate.device.exposure import changeable_program
 from usbupdate.device.notify import Notifier
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class DeviceAnnouncer:
         with contextlib.suppress(OSError):
             self._save_status(signal, sentence)
         self._notifier.status(sentence)
-        with contextlib.suppress(OSError):
+        # ValueError: a console whose letters are too few for a name on the stick.
+        with contextlib.suppress(OSError, ValueError):
             self._console(sentence)
         with contextlib.suppress(OSError):
             self._light(LIGHTS[signal])
@@ -169,5 +170,5 @@ class DeviceAnnouncer:
     def _run_command(self, signal: Signal) -> None:
         """Only the signal's name goes to the command: the reason may quote what stands on a stick."""
         # It runs as root; `device check` says why it is silent.
-        if self._configuration.command and changeable(Path(self._configuration.command[0])) is None:
+        if self._configuration.command and changeable_program(self._configuration.command) is None:
             process.run([*self._configuration.command, str(signal)], timeout_s=_COMMAND_S, output_limit=0)

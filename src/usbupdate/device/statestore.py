@@ -88,6 +88,12 @@ class StateStore:
             StoreFailedError: what was saved before is still there, or the record is and may be lost by a cut. Which of them a
                 later `load` finds is as if the power had gone: nothing may be done before it is asked.
         """
+        raw = recordform.encode(record)
+        try:
+            # Saved unread, one slip anywhere would leave a device that can neither update nor say why.
+            recordform.decode(raw)
+        except MalformedError as error:
+            raise StoreFailedError(path=str(self._path), problem=f"{error.field}: {error.problem}") from error
         marks = {
             self.state_dir / TRIAL_FILE: isinstance(record.state, Activating | Trial | Committing),
             self.state_dir / WAITING_FILE: isinstance(record.state, Ready),
@@ -97,7 +103,7 @@ class StateStore:
             for mark, is_due in marks.items():
                 if is_due and not mark.exists():
                     durable.save(mark, b"", mode=durable.PRIVATE)
-            durable.save(self._path, recordform.encode(record), mode=durable.PRIVATE)
+            durable.save(self._path, raw, mode=durable.PRIVATE)
             self._time_floor = parse_time(record.time_floor)
             for mark, is_due in marks.items():
                 if not is_due:

@@ -19,7 +19,7 @@ from usbupdate.device import process
 from usbupdate.device.blockdevices import BlockDevices
 from usbupdate.device.configuration import RebootPolicy
 from usbupdate.device.deadman import NO_TRIAL
-from usbupdate.device.exposure import changeable
+from usbupdate.device.exposure import changeable_program
 from usbupdate.device.findings import Look, Weight, Wrong
 from usbupdate.device.signals import LEDS
 from usbupdate.device.statestore import PROVISIONED_FILE, TRIAL_FILE
@@ -276,7 +276,7 @@ def _signal_command(command: tuple[str, ...]) -> str | Wrong:
         return "none configured"
     if not os.access(command[0], os.X_OK) or not Path(command[0]).is_file():
         return Wrong(f"{command[0]} is no executable.", "Put it there, or leave signals.command out.")
-    if found := changeable(Path(command[0])):
+    if found := changeable_program(command):
         return Wrong(f"{command[0]} is not run: {found.text}", found.advice)
     return command[0]
 

@@ -23,7 +23,7 @@ from usbupdate.errors import (
     OfficeFileError,
     UnusableValueError,
 )
-from usbupdate.packager import bundle, keys
+from usbupdate.packager import keys, targetfiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +70,7 @@ def name(office: Office, reference: str, called: str | None, now: datetime, ask:
         AcknowledgerTakenError: the name or the key is named already; as above.
     """
     cosigner = Cosigner(_name_of(reference, called), _ed25519(reference, keys.public_key(reference, ask)))
-    targets = bundle.edited(office)
+    targets = targetfiles.edited(office)
     before = _named(targets)
     for each in before:
         if each.name == cosigner.name or each.public_key == cosigner.public_key:
@@ -91,7 +91,7 @@ def drop(office: Office, called: str, now: datetime, ask: Passphrases = keys.no_
         NoSuchAcknowledgerError: none of that name is there.
         OfficeKeyError: a passphrase fits no key; the repository is as it was.
     """
-    targets = bundle.edited(office)
+    targets = targetfiles.edited(office)
     before = _named(targets)
     if all(each.name != called for each in before):
         raise NoSuchAcknowledgerError(name=called)

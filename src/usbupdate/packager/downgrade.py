@@ -188,10 +188,9 @@ def _number(office: Office, device: DeviceId, wanted: int | None) -> int:
     """Return the number of a device's next authorisation, which is above every one that was ever proposed."""
     named = (parse_name(name) for metadata in office.metadata.all_targets() for name in metadata.signed.targets)
     highest = max((found[1] for found in named if found is not None and found[0] == device), default=0)
-    if wanted is None:
-        return highest + 1
-    if not 1 <= wanted <= NUMBER_MAX:
-        raise UnusableValueError(what="--number", value=str(wanted), problem=f"not 1 to {NUMBER_MAX}")
-    if wanted <= highest:
-        raise AuthorisationNumberError(number=wanted, device=device, highest=highest)
-    return wanted
+    number = highest + 1 if wanted is None else wanted
+    if not 1 <= number <= NUMBER_MAX:
+        raise UnusableValueError(what="--number", value=str(number), problem=f"not 1 to {NUMBER_MAX}")
+    if number <= highest:
+        raise AuthorisationNumberError(number=number, device=device, highest=highest)
+    return number

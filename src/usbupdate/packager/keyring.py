@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from usbupdate.core.plaintext import printable
 from usbupdate.errors import KeyLockedError, KeyUnusableError, OfficeKeyError, TokenPinError, UselessKeyError
 from usbupdate.packager import keys
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
 
     from usbupdate.packager.keys import Passphrases, Secret
+
+_TEXT_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class KeyRing:
         if key.keyid in self._given:
             raise KeyUnusableError(key=reference, problem=problem)
         self._opened[key.keyid] = None
-        self._unopened[key.keyid] = Unopened(key.keyid, reference, problem)
+        self._unopened[key.keyid] = Unopened(key.keyid, printable(reference, _TEXT_MAX), printable(problem, _TEXT_MAX))
 
     def require_known(self, known: Container[str]) -> None:
         """Refuse keys that were given for this occasion and that nobody asks for.
@@ -124,7 +127,7 @@ class KeyRing:
                 self._wrong |= {answer: error for answer in answers if answer not in self._wrong}
             brief = error.problem if isinstance(error, KeyLockedError | KeyUnusableError | TokenPinError) else str(error)
             problem = brief.removeprefix(f"The key {reference} ").removesuffix(".")
-            self._unopened[key.keyid] = Unopened(key.keyid, reference, problem)
+            self._unopened[key.keyid] = Unopened(key.keyid, printable(reference, _TEXT_MAX), printable(problem, _TEXT_MAX))
             return None
         if signer is None and key.keyid in self._given:
             raise KeyUnusableError(key=reference, problem="it is a public key, and only a private one signs")

@@ -1,8 +1,9 @@
 """The keys of people: PEM files, or a token behind a URI, through the signers of securesystemslib.
 
 A key reference is the path of a private key, the path of the public key of somebody who is not here, or a URI: that of a key
-on a token, such as `pkcs11:token=alice;id=%02` or `hsm:2`, or another one that securesystemslib knows, such as
-`file2:/keys/alice.pem`.
+on a token, such as `pkcs11:token=alice;id=%02` or `hsm:2`, or `file2:/keys/alice.pem`. References are kept in the repository,
+and a folder that travels has some too. So no other URI of securesystemslib is one: some start programs, with what lies there
+for their configuration.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.exceptions import Error as SslibError
 from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, CryptoSigner, Signer, SSlibKey
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.errors import (
     KeyExistsError,
     KeyLockedError,
@@ -137,9 +138,7 @@ def public_key(reference: str, ask: Passphrases) -> SSlibKey:
     """
     if is_token_uri(reference):
         return _known(reference, _tokens(reference).public_key(reference, _pins(ask)))
-    if (uri := _uri(reference)) is not None:
-        return _known(reference, _public_key_of_uri(*uri, reference, ask))
-    path = Path(reference)
+    path = Path(_path_of_uri(reference) or reference)
     pem = _read(path)
     beside = path.with_name(path.name + PUBLIC_SUFFIX)
     # Nobody is asked for a passphrase where the public half lies open; whether the two belong together shows when it signs.
@@ -162,11 +161,8 @@ def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
             return None
         signer: Signer = _tokens(reference).open_signer(reference, key, _pins(ask))
         return signer
-    uri = _uri(reference)
+    path = Path(_path_of_uri(reference) or reference)
     try:
-        if uri is not None and uri[0] != CryptoSigner.SCHEME:
-            return Signer.from_priv_key_uri(reference, key, lambda secret: ask(Secret(f"{secret} of {reference}")) or "")
-        path = Path(uri[1] if uri is not None else reference)
         pem = _read(path) if path.is_file() else b""
         private = _private_key_of_pem(reference, pem, ask)
         if private is None and pem and b"PUBLIC KEY" not in pem:
@@ -174,9 +170,7 @@ def open_signer(reference: str, key: Key, ask: Passphrases) -> Signer | None:
         if private is None or not isinstance(key, SSlibKey):
             return None
         return CryptoSigner(private, key)
-    except (SslibError, ValueError, UnsupportedAlgorithm, ImportError) as error:
-        if uri is not None and uri[0] != CryptoSigner.SCHEME:
-            raise KeyUnusableError(key=reference, problem=f"it did not answer: {error}".removesuffix(".")) from error
+    except (SslibError, ValueError, UnsupportedAlgorithm) as error:
         raise KeyUnusableError(key=reference, problem="it is not the key that the repository knows") from error
     except OSError:
         return None
@@ -203,7 +197,8 @@ def is_public(reference: str) -> bool:
 
 def is_uri(reference: str) -> bool:
     """Tell a URI that is known here from a path."""
-    return is_token_uri(reference) or _uri(reference) is not None
+    found = _URI.fullmatch(reference)
+    return found is not None and (found[1] in SIGNER_FOR_URI_SCHEME or is_token_uri(reference))
 
 
 def fingerprint(key: Key) -> str:
@@ -229,17 +224,19 @@ def _generate(algorithm: Algorithm) -> _Private:
             return generate_ec(SECP384R1())
 
 
-def _uri(reference: str) -> tuple[str, str] | None:
+def _path_of_uri(reference: str) -> str | None:
+    """Return the path that a URI names; None for what is no URI.
+
+    Raises:
+        KeyUnusableError: it is one of a scheme that is not used here.
+    """
     found = _URI.fullmatch(reference)
-    return (found[1], found[2]) if found and found[1] in SIGNER_FOR_URI_SCHEME else None
-
-
-def _public_key_of_uri(scheme: str, rest: str, reference: str, ask: Passphrases) -> SSlibKey:
-    if scheme == CryptoSigner.SCHEME:
-        return _public_key_of_pem(reference, _read(Path(rest)), ask)
-    raise KeyUnusableError(
-        key=reference, problem=f"only {', '.join((CryptoSigner.SCHEME, *TOKEN_SCHEMES))} can be asked for it"
-    )
+    if found is None or found[1] not in SIGNER_FOR_URI_SCHEME:
+        return None
+    if found[1] != CryptoSigner.SCHEME:
+        problem = f"only {', '.join((CryptoSigner.SCHEME, *TOKEN_SCHEMES))} can be asked for it"
+        raise KeyUnusableError(key=reference, problem=problem)
+    return found[2]
 
 
 def _pins(ask: Passphrases) -> Pins:
@@ -292,9 +289,10 @@ def _known(name: str, key: SSlibKey) -> SSlibKey:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _FILE_SIZE_MAX:
-            raise KeyUnusableError(key=str(path), problem="it is too large for a key")
-        return path.read_bytes()
+        pem = plainfile.read(path, _FILE_SIZE_MAX + 1)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or "it cannot be read"
         raise KeyUnusableError(key=str(path), problem=problem) from error
+    if len(pem) > _FILE_SIZE_MAX:
+        raise KeyUnusableError(key=str(path), problem="it is too large for a key")
+    return pem

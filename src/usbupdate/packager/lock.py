@@ -53,7 +53,7 @@ def opened_for_signing(path: Path) -> Iterator[Office]:
     try:
         _take(lock)
         try:
-            yield Office.open(path)
+            yield Office.open(path, steady=True)
         finally:
             durable.remove(lock)
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tuf.api.metadata import Role as KeysOfRole, Root, Targets
 
 from usbupdate import durable
+from usbupdate.core.plaintext import printable
 from usbupdate.errors import (
     OfficeExistsError,
     SameKeyTwiceError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from usbupdate.packager.thresholds import Missing
 
 KEYS = "keys"
+_PLACE_MAX = 4096
 EXCERPT = "EXCERPT.txt"
 """The file that tells an excerpt, which travels to people who sign elsewhere, from a repository."""
 
@@ -58,14 +60,14 @@ class Office:
     metadata: MetadataFolder
 
     @classmethod
-    def open(cls, path: Path) -> Office:
-        """Return the repository at `path`.
+    def open(cls, path: Path, *, steady: bool = False) -> Office:
+        """Return the repository at `path`; a steady one reads each of its metadata files once, see `MetadataFolder`.
 
         Raises:
             NoOfficeError: there is none.
             OfficeFileError: a file of it cannot be used.
         """
-        return cls(path, settings.load(path), MetadataFolder(path / "metadata", path / "staged"))
+        return cls(path, settings.load(path), MetadataFolder(path / "metadata", path / "staged", steady=steady))
 
     @property
     def is_excerpt(self) -> bool:
@@ -89,11 +91,11 @@ class Office:
 
     def reference(self, keyid: str) -> str:
         """Return where a key is to be found, in words for a person."""
-        return self.settings.references.get(keyid, "unknown place")
+        return printable(self.settings.references.get(keyid, "unknown place"), _PLACE_MAX)
 
     def reference_or_id(self, keyid: str) -> str:
         """Return where a key is to be found, or its id if it was given for one occasion only."""
-        return self.settings.references.get(keyid, f"key {keyid[:8]}")
+        return printable(self.settings.references.get(keyid, f"key {keyid[:8]}"), _PLACE_MAX)
 
     def remember(self, references: Mapping[str, str]) -> Office:
         """Return the repository with more keys to be found; what was known stays, for a root is signed by the old keys too."""

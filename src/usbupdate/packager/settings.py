@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from usbupdate import plainfile
 from usbupdate.core import strictjson
 from usbupdate.core.words import DIGEST
 from usbupdate.errors import MalformedError, NewerFormatError, NoOfficeError, OfficeFileError
@@ -74,7 +75,7 @@ def load(office: Path) -> Settings:
     """
     path = office / FILE
     try:
-        return decode(path.read_bytes())
+        return decode(plainfile.read(path, _SIZE_MAX + 1))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoOfficeError(path=str(office)) from error
     except OSError as error:

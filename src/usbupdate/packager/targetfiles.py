@@ -6,12 +6,14 @@ Source: format, section 3.
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from tuf.api.metadata import TargetFile, Targets
 
-from usbupdate import durable
-from usbupdate.core.words import Digest
+from usbupdate import durable, plainfile
+from usbupdate.core.manifest import MANIFEST_SIZE_MAX
+from usbupdate.core.words import DIGEST, Digest
 from usbupdate.errors import MalformedError, NewerFormatError, OfficeFileError
 
 if TYPE_CHECKING:
@@ -59,9 +61,12 @@ def read(office: Office, target: TargetFile, decode: Callable[[bytes], _Said]) -
         OfficeFileError: it is missing or damaged.
     """
     digest = Digest(target.hashes["sha256"])
+    # Somebody else's list of bundles says what it likes: it may be signed here because of what is shown of it.
+    if not DIGEST.fullmatch(digest) or PurePath(target.path).name != target.path:
+        raise OfficeFileError(path=str(office.manifests), problem="the list of bundles names what no file of it is called")
     path = _path(office, target.path, digest)
     try:
-        raw = path.read_bytes()
+        raw = plainfile.read(path, MANIFEST_SIZE_MAX + 1)
         if hashlib.sha256(raw).hexdigest() != digest:
             raise OfficeFileError(path=str(path), problem="its contents have changed")
         return decode(raw)

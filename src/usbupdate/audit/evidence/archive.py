@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _SIZE_MAX: Final = 8 << 20
 """Of one file of the office's: more than any metadata may have."""
+_SUM_MAX: Final = 64 << 20
+"""Of all of them together: many years of an office."""
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644 << 16
 _UNIX: Final = 3
@@ -88,7 +90,7 @@ def office_files(place: Path, verdict: Verdict) -> dict[str, bytes]:
         verdict: whose receipts name manifests.
 
     Raises:
-        UnusableFileError: no metadata lies there.
+        UnusableFileError: no metadata lies there, or far too much.
     """
     medium = DirectoryMedium(place)
     wanted = {receipt.draft.bundle.manifest_sha256 for receipt in verdict.receipts if receipt.draft.bundle}
@@ -138,10 +140,15 @@ def _filled(text: str) -> str:
 
 def _files(medium: DirectoryMedium, folder: MediumPath, is_wanted: Callable[[str], object]) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of the wanted files in a folder, none if it is not there."""
+    whole = 0
     try:
         for name in medium.names(folder):
             if is_wanted(name):
-                yield name, medium.read((*folder, name), _SIZE_MAX)
+                contents = medium.read((*folder, name), _SIZE_MAX)
+                whole += len(contents)
+                if whole > _SUM_MAX:
+                    raise UnusableFileError(path=str(medium.mount), problem="more than an office ever has")
+                yield name, contents
     except (MediumError, RejectedError):
         return
 

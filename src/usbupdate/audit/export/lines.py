@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.export.records import FIELDS
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
     from usbupdate.audit.export.records import Record
     from usbupdate.core.strictjson import Json
 
-_FORMULA: Final = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}", "\N{FULLWIDTH HYPHEN-MINUS}")
-"""With these a spreadsheet takes a cell for something to calculate, or for a program to start."""
+_FORMULA: Final = re.compile(
+    "(^|[;|]) *(?=[-=+@\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}])"
+)
+"""Where a spreadsheet takes a cell for something to calculate, or for a program to start; some part cells by semicolons."""
 _CELL_MAX: Final = 4000
 
 
 def csv_lines(records: Iterable[Record]) -> Iterator[str]:
     """Yield a table as RFC 4180 has it: a line of names, then a line for each record; no cell of it is a formula.
 
-    Text from a log has one line, and an apostrophe before it where a spreadsheet would calculate it. Lists stand in one cell,
-    their parts separated by ` | `.
+    Text from a log has one line, and an apostrophe before what a spreadsheet would calculate, also one that takes a semicolon
+    for the end of a cell. Lists stand in one cell, their parts separated by ` | `.
     """
     yield _row(FIELDS)
     for record in records:
@@ -56,5 +59,4 @@ def _cell(value: Json) -> str:
             text = " | ".join(map(str, value))
         case _:
             text = str(value)
-    clean = one_line(text, _CELL_MAX)
-    return f"'{clean}" if clean.startswith(_FORMULA) else clean
+    return _FORMULA.sub(r"\g<0>'", one_line(text, _CELL_MAX))
