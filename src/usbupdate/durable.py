@@ -166,6 +166,34 @@ def overwrite(path: Path, contents: bytes) -> None:
         os.close(descriptor)
 
 
+def rewrite(path: Path, contents: bytes, *, begin: int = 0, mode: int = PUBLIC) -> None:
+    """Make the file at `path`, which need not exist, hold `contents`, in place and durably; no name is changed for that.
+
+    For file systems that cannot give a name to another file in one step, such as FAT. A cut leaves any mixture of old and new
+    behind `begin`, so the caller sees to it that all of it stands elsewhere meanwhile.
+
+    Args:
+        path: the file; no link is followed.
+        contents: all bytes of it.
+        begin: how many of them it is known to hold already; they are not written.
+        mode: permission bits of a new file, but for the umask.
+
+    Raises:
+        OSError: it may hold any mixture.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags, mode)
+    try:
+        os.lseek(descriptor, begin, os.SEEK_SET)
+        write_all(descriptor, memoryview(contents)[begin:])
+        if os.fstat(descriptor).st_size > len(contents):
+            os.ftruncate(descriptor, len(contents))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(path.parent)
+
+
 def point(link: Path, target: str) -> None:
     """Make the symbolic link `link` name `target`, durably and in one step.
 
@@ -318,7 +346,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, contents: bytes) -> None:
+def write_all(descriptor: int, contents: bytes | memoryview) -> None:
     """Write all of `contents` at the descriptor's position, however many calls that takes.
 
     Raises:

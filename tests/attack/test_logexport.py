@@ -163,6 +163,77 @@ def test_a_lone_part_of_another_history_is_left(stick: Path, log: Path, ledger: 
     assert everything_under(log) == {"receipts.jsonl.part": held}
 
 
+@pytest.mark.parametrize("key", ["", "another key"])
+def test_another_history_is_left_where_a_cut_could_have_left_a_part_too(
+    stick: Path, log: Path, ledger: Ledger, key: str
+) -> None:
+    export(stick, ledger)
+    held = b"".join(line + b"\n" for line in chain(2, key=key, text="another history"))
+    (log / "receipts.jsonl.part").write_bytes(held)
+    before = everything_under(log)
+    ledger.append(draft(4))
+    with pytest.raises(LogConflictError, match=r"receipts\.jsonl\.part"):
+        export(stick, ledger)
+    assert everything_under(log) == before
+
+
+def test_an_identity_of_another_key_that_a_cut_left_is_left(stick: Path, log: Path, ledger: Ledger) -> None:
+    log.mkdir(parents=True)
+    (log / "identity.json.part").write_bytes(identity.encode(device("gw-0001", "another key")[0]))
+    with pytest.raises(LogConflictError):
+        export(stick, ledger)
+    assert [path.name for path in log.iterdir()] == ["identity.json.part"]
+
+
+@pytest.mark.parametrize("torn", [bytes(900), b"", b"x" * 3000])
+def test_what_a_cut_tore_in_its_place_is_mended_while_the_other_one_is_whole(
+    stick: Path, log: Path, ledger: Ledger, torn: bytes
+) -> None:
+    export(stick, ledger)
+    receipts = (log / "receipts.jsonl").read_bytes()
+    ledger.append(draft(4))
+    line = len(next(ledger.lines())) + 1
+    (log / "receipts.jsonl").write_bytes(receipts[:line] + torn)
+    (log / "receipts.jsonl.part").write_bytes(receipts)
+    export(stick, ledger)
+    assert (log / "receipts.jsonl").read_bytes().splitlines() == list(ledger.lines())
+    assert not (log / "receipts.jsonl.part").exists()
+
+
+def test_what_is_damaged_in_its_place_is_left_where_no_other_one_is_whole(stick: Path, log: Path, ledger: Ledger) -> None:
+    export(stick, ledger)
+    receipts = (log / "receipts.jsonl").read_bytes()
+    line = len(next(ledger.lines())) + 1
+    (log / "receipts.jsonl").write_bytes(receipts[:line] + bytes(900))
+    (log / "receipts.jsonl.part").write_bytes(receipts[: line - 1])
+    before = everything_under(log)
+    with pytest.raises(LogConflictError):
+        export(stick, ledger)
+    assert everything_under(log) == before
+
+
+def test_a_stick_that_fills_up_in_the_last_step_holds_all_of_it_all_the_same(
+    stick: Path, log: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(stick, ledger)
+    ledger.append(draft(4))
+    real = durable.rewrite
+
+    def filling(path: Path, contents: bytes, *, begin: int = 0, mode: int = durable.PUBLIC) -> None:
+        if path.name == "receipts.jsonl":
+            real(path, contents[:-100], begin=begin, mode=mode)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, contents, begin=begin, mode=mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "rewrite", filling)
+        with pytest.raises(LogStickFullError):
+            export(stick, ledger)
+    assert (log / "receipts.jsonl.part").read_bytes().splitlines() == list(ledger.lines())
+    export(stick, ledger)
+    assert sorted(path.name for path in log.iterdir()) == sorted(NAMES)
+
+
 def test_the_torn_beginning_of_a_first_copy_is_written_anew(stick: Path, log: Path, ledger: Ledger) -> None:
     # FAT may keep the size of a file whose last clusters never arrived.
     log.mkdir(parents=True)
@@ -192,7 +263,7 @@ def test_a_trap_in_place_of_a_folder_leads_nowhere(tmp_path: Path, mount: Path, 
     "written beneath an open folder, without following links",
 )
 @pytest.mark.parametrize("name", [*NAMES, *(f"{name}.part" for name in NAMES)])
-@pytest.mark.parametrize("kind", ["link", "folder", "fifo", "dangling"])
+@pytest.mark.parametrize("kind", ["link", "hard link", "folder", "fifo", "dangling"])
 def test_a_trap_in_place_of_a_file_leads_nowhere(
     tmp_path: Path, stick: Path, log: Path, ledger: Ledger, name: str, kind: str
 ) -> None:
@@ -210,6 +281,8 @@ def plant(trap: Path, kind: str, target: Path) -> None:
     match kind:
         case "link":
             trap.symlink_to(target)
+        case "hard link":
+            trap.hardlink_to(target)
         case "dangling":
             trap.symlink_to(target.with_name("nowhere"))
         case "fifo":
@@ -256,14 +329,19 @@ def test_a_stick_that_takes_nothing_more_keeps_the_old_log(
 def test_a_stick_that_does_not_keep_what_was_written_is_found_out(
     stick: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = durable.save
+    export(stick, ledger)
+    before = everything_under(stick)
+    ledger.append(draft(4))
+    real = durable.rewrite
 
-    def forgetful(path: Path, contents: bytes, *, mode: int = durable.PUBLIC) -> None:
-        real(path, contents[:-1] + b"\x00" if path.name == "receipts.jsonl" else contents, mode=mode)
+    def forgetful(path: Path, contents: bytes, *, begin: int = 0, mode: int = durable.PUBLIC) -> None:
+        real(path, contents[:-1] + b"\x00" if path.name.startswith("receipts.jsonl") else contents, begin=begin, mode=mode)
 
-    monkeypatch.setattr(durable, "save", forgetful)
-    with pytest.raises(LogNotKeptError):
-        export(stick, ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "rewrite", forgetful)
+        with pytest.raises(LogNotKeptError):
+            export(stick, ledger)
+    assert everything_under(stick) == before
 
 
 class CutError(BaseException):

@@ -61,7 +61,7 @@ _INCOMPLETE: Final = frozenset(
         Flaw.IDENTITY_MISSING,
         Flaw.CHECKPOINT_MISSING,
         Flaw.CHECKPOINT_BEHIND,
-        Flaw.CUT_SHORT,
+        Flaw.TORN,
     }
 )
 """What an interrupted export may look like: a copy that is older than the device, or not whole yet. Nothing that accuses."""

@@ -3,6 +3,10 @@
 An `OperationLog` notes every write, change of length and change of a name. At each flush, and at the end, it lays out what a
 cut just before it may leave: all that was flushed, and of the rest nothing, everything, everything but one, only one, and
 samples in which writes of more than a sector are torn too. A flush of a file is one of its contents, and of nothing else.
+
+On FAT less belongs together. Each name is a write of its own, also the two of one rename; the length of a file stands beside
+its name, so it may be there before what the file holds, which then is whatever lay there before; and where a file is removed,
+its blocks may be free while its name still stands.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import random
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,14 +40,26 @@ class Wrote:
     file: Number
     offset: int
     contents: bytes
+    lengthens: bool = True
+    """Whether the file becomes longer by it; on FAT that is a write of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cropped:
-    """A file that was given another length."""
+    """A file that was given another length; what is new in it is what lay there before."""
 
     file: Number
     size: int
+    lay_there: bytes = b""
+    """Repeated as often as it has to be; zeros if empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """The blocks of a file that is no more, in a folder."""
+
+    folder: Number
+    file: Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +70,7 @@ class Named:
     names: tuple[tuple[str, Number | None], ...]
 
 
-Change = Wrote | Cropped | Named
+Change = Wrote | Cropped | Freed | Named
 
 
 @dataclass(slots=True)
@@ -75,14 +92,19 @@ class Disk:
         changing: dict[Number, bytearray] = {}
         for change in changes:
             match change:
-                case Wrote(file, offset, contents):
+                case Wrote(file, offset, contents, lengthens):
                     held = self._changing(file, changing)
-                    held.extend(bytes(max(0, offset - len(held))))
+                    size = len(held)
+                    held.extend(bytes(max(0, offset - size)))
                     held[offset : offset + len(contents)] = contents
-                case Cropped(file, size):
+                    if not lengthens:
+                        del held[size:]
+                case Cropped(file, size, lay_there):
                     held = self._changing(file, changing)
-                    held.extend(bytes(max(0, size - len(held))))
+                    held.extend(_repeated(lay_there or b"\0", len(held), size))
                     del held[size:]
+                case Freed(_, file):
+                    self._changing(file, changing).clear()
                 case Named(folder, names):
                     for name, number in names:
                         if number is None:
@@ -116,13 +138,26 @@ class OperationLog:
         top: where the folders are.
         folders: by their paths beneath `top`; they exist.
         constant: names of folders that never change, and are not looked at.
-        on_fat: the folder beneath `top` in which a rename is not atomic.
+        on_fat: the folder beneath `top` in which less belongs together; see above.
         kept: the beginnings of paths beneath `top` that lie on no disk: what happens there is never lost.
         seed: of the samples.
+        every: of so many unflushed writes, and of fewer, every choice is laid out.
+        samples: for each flush.
+        lay_there: what a new block on FAT holds before it is written.
     """
 
     def __init__(
-        self, top: Path, folders: Sequence[str], constant: frozenset[str], on_fat: str, kept: tuple[str, ...], seed: int = 1
+        self,
+        top: Path,
+        folders: Sequence[str],
+        constant: frozenset[str],
+        on_fat: str,
+        kept: tuple[str, ...],
+        seed: int = 1,
+        *,
+        every: int = 0,
+        samples: int = SAMPLES,
+        lay_there: bytes = b"",
     ) -> None:
         self.cuts: list[Cut] = []
         self.flushes = 0
@@ -138,6 +173,9 @@ class OperationLog:
         self._folders = folders
         self._tops: dict[str, Number] = {}
         self._real: dict[str, Callable[..., object]] = {}
+        self._every = every
+        self._samples = samples
+        self._lay_there = lay_there
 
     # --- Before it begins ---------------------------------------------------------------------------------------------
 
@@ -182,7 +220,9 @@ class OperationLog:
             shown = self._shown(change)
             self._note(effect, f"only {shown}", [*changes[:at], *changes[at + 1 :]])
             self._note(effect, f"all but {shown}", [change])
-        for number in range(SAMPLES if len(changes) > 1 else 0):
+        for number, is_kept in enumerate(product((False, True), repeat=len(changes)) if len(changes) <= self._every else ()):
+            self._note(effect, f"choice {number} of {len(changes)} unflushed writes", list(compress(changes, is_kept)))
+        for number in range(self._samples if changes and (len(changes) > 1 or self._every) else 0):
             kept = [part for change in changes for part in self._some(change)]
             self._note(effect, f"sample {number} of {len(changes)} unflushed writes", kept)
 
@@ -199,7 +239,7 @@ class OperationLog:
         if isinstance(change, Wrote) and len(change.contents) > SECTOR and draw < 1 / 3:
             starts = range(0, len(change.contents), SECTOR)
             sectors = ((start, change.contents[start : start + SECTOR]) for start in starts if self._chance.random() < 1 / 2)
-            return [Wrote(change.file, change.offset + start, contents) for start, contents in sectors]
+            return [Wrote(change.file, change.offset + start, contents, change.lengthens) for start, contents in sectors]
         return [change] if self._chance.random() < 1 / 2 else []
 
     def _shown(self, change: Change) -> str:
@@ -208,6 +248,8 @@ class OperationLog:
                 return f"{len(contents)} bytes at {offset} of file {file}"
             case Cropped(file, size):
                 return f"the length {size} of file {file}"
+            case Freed(_, file):
+                return f"that the blocks of file {file} are free"
             case Named(_, names):
                 return f"the names {', '.join(name if number else f'no {name}' for name, number in names)}"
 
@@ -256,7 +298,11 @@ class OperationLog:
             here = found.st_size if is_appending else os.lseek(descriptor, 0, os.SEEK_CUR)
             done = real(descriptor, contents, *offset)
             assert isinstance(done, int)
-            self._changed(place, Wrote(found.st_ino, offset[0] if offset else here, bytes(contents)[:done]))
+            start = offset[0] if offset else here
+            is_fat = place.startswith(self._on_fat)
+            if is_fat and start + done > found.st_size:
+                self._changed(place, Cropped(found.st_ino, start + done, self._lay_there))
+            self._changed(place, Wrote(found.st_ino, start, bytes(contents)[:done], not is_fat))
             return done
 
         return write
@@ -286,6 +332,8 @@ class OperationLog:
 
         def changed(path: str, *rest: object, dir_fd: int | None = None) -> object:
             place = place_of(path, dir_fd)
+            if call != "mkdir" and self._watched(place):
+                self._free(place)
             result = real(path, *rest, **({} if dir_fd is None else {"dir_fd": dir_fd}))
             if self._watched(place):
                 number = self._hold(place) if call == "mkdir" else None
@@ -304,6 +352,7 @@ class OperationLog:
                 return real(source, path, *rest, **keywords)
             is_over_another = os.path.lexists(place)
             before = place_of(source)
+            self._free(place)
             result = real(source, path, *rest, **keywords)
             folder, name = self._folder_of(place), os.path.basename(place)  # noqa: PTH119 - the same
             given: tuple[tuple[str, Number | None], ...] = ((name, self._hold(place)),)
@@ -311,7 +360,9 @@ class OperationLog:
                 taken: tuple[tuple[str, Number | None], ...] = ((os.path.basename(before), None),)  # noqa: PTH119 - the same
                 if is_over_another and place.startswith(self._on_fat):
                     self._changed(place, Named(folder, ((name, None),)))
-                if self._folder_of(before) == folder:
+                if self._folder_of(before) == folder and place.startswith(self._on_fat):
+                    self._changed(before, Named(folder, taken))
+                elif self._folder_of(before) == folder:
                     given = (*taken, *given)
                 else:
                     self._changed(before, Named(self._folder_of(before), taken))
@@ -319,6 +370,11 @@ class OperationLog:
             return result
 
         return changed
+
+    def _free(self, place: str) -> None:
+        """Note that what stands at a place, if anything, is about to be no more."""
+        if place.startswith(self._on_fat) and os.path.lexists(place):
+            self._changed(place, Freed(self._folder_of(place), self._hold(place)))
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -347,4 +403,9 @@ class OperationLog:
 
 
 def _subject(change: Change) -> Number:
-    return change.folder if isinstance(change, Named) else change.file
+    return change.folder if isinstance(change, Named | Freed) else change.file
+
+
+def _repeated(pattern: bytes, begin: int, end: int) -> bytes:
+    """Return what stands from `begin` to `end` where a pattern is repeated without end."""
+    return (pattern * (end // len(pattern) + 1))[begin:end]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from tests.receipts import device, draft, write_log
+from tests.receipts import chain, device, draft, write_log
 from usbupdate.audit.copies import find_copies
-from usbupdate.audit.devices import Devices, Trust
+from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.audit.enrolment import enrol
+from usbupdate.audit.findings import Flaw
 from usbupdate.audit.verdict import Standing, Verdict, require_good, verify
 from usbupdate.audit.wording import timeline_table, timelines
 from usbupdate.cli.audit import app
@@ -25,11 +26,13 @@ from usbupdate.errors import (
     EnrolmentUnreadableError,
     EvidenceBrokenError,
     FingerprintDiffersError,
+    MediumUnreadableError,
     NoEvidenceError,
     NotEnrolledError,
     UnusableFileError,
     UnusableValueError,
 )
+from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +95,84 @@ def test_a_reader_takes_the_part_file_when_there_is_no_other(stick: Path, device
         (logs(stick) / "gw-0001" / name).rename(logs(stick) / "gw-0001" / f"{name}.part")
     (logs(stick) / "gw-0002" / "receipts.jsonl.part").write_bytes(b"torn")
     require_good(verdicts_on(devices, stick))
+
+
+def test_a_reader_takes_the_other_file_where_a_cut_tore_the_one_in_its_place(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    for name in ("receipts.jsonl", "checkpoint", "identity.json"):
+        place = logs(stick) / "gw-0001" / name
+        whole = place.read_bytes()
+        place.with_name(f"{name}.part").write_bytes(whole)
+        place.write_bytes(whole[:-70] + bytes(70))
+    require_good(verdicts_on(devices, stick))
+
+
+def test_a_reader_takes_the_other_file_where_the_one_in_its_place_cannot_be_read(
+    stick: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    whole = logs(stick) / "gw-0001" / "receipts.jsonl"
+    real = DirectoryMedium.read
+
+    def read(self: DirectoryMedium, path: tuple[str, ...], limit: int) -> bytes:
+        # Its clusters are free already, as FAT may leave a file that was being written.
+        if path[-2:] == ("gw-0001", unreadable):
+            raise MediumUnreadableError(name=path[-1], problem="Input/output error")
+        return real(self, path, limit)
+
+    monkeypatch.setattr(DirectoryMedium, "read", read)
+    unreadable = "receipts.jsonl"
+    assert verdicts_on(devices, stick)[0].standing is Standing.BROKEN
+    whole.with_name("receipts.jsonl.part").write_bytes(whole.read_bytes())
+    require_good(verdicts_on(devices, stick))
+    unreadable = "receipts.jsonl.part"
+    require_good(verdicts_on(devices, stick))
+    for name in ("receipts.jsonl", "checkpoint"):
+        (logs(stick) / "gw-0001" / name).unlink()
+    assert verdicts_on(devices, stick)[0].standing is Standing.INCOMPLETE
+
+
+def test_a_link_is_told_also_where_the_other_file_is_whole(tmp_path: Path, stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    receipts = logs(stick) / "gw-0001" / "receipts.jsonl"
+    receipts.rename(receipts.with_name("receipts.jsonl.part"))
+    receipts.symlink_to(tmp_path / "elsewhere")
+    assert verdicts_on(devices, stick)[0].standing is Standing.BROKEN
+
+
+@pytest.mark.parametrize("name", ["receipts.jsonl", "receipts.jsonl.part"])
+@pytest.mark.parametrize("lies_there", [bytes(512), b"\n" * 512, chain(1, "gw-0002")[0][:511] + b"\n", chain(4)[3][-512:]])
+@pytest.mark.parametrize(("begin", "end"), [(0, 1), (0, 6), (2, 3), (5, 9), (12, 16), (0, 16)])
+def test_a_first_copy_with_holes_is_incomplete_and_accuses_nobody(
+    mount: Path, devices: Devices, name: str, lies_there: bytes, begin: int, end: int
+) -> None:
+    devices.save(Enrolment(IDENTITY, Trust.FINGERPRINT))
+    whole = b"".join(line + b"\n" for line in chain(4))
+    torn = whole[: 512 * begin] + lies_there * (end - begin) + whole[512 * end :]
+    log = logs(mount) / "gw-0001"
+    log.mkdir(parents=True)
+    (log / name).write_bytes(torn[: len(whole)])
+    (verdict,) = verdicts_on(devices, mount)
+    assert verdict.standing is Standing.INCOMPLETE
+    assert {finding.flaw for finding in verdict.findings} == {Flaw.TORN, Flaw.CHECKPOINT_MISSING, Flaw.IDENTITY_MISSING}
+
+
+@pytest.mark.parametrize("contradicts", [[chain(4)[1], chain(4)[3]], [*chain(4), chain(5, text="another history")[4]]])
+def test_what_a_device_signed_contradicts_also_in_a_copy_without_a_checkpoint(
+    mount: Path, devices: Devices, contradicts: list[bytes]
+) -> None:
+    devices.save(Enrolment(IDENTITY, Trust.FINGERPRINT))
+    log = logs(mount) / "gw-0001"
+    log.mkdir(parents=True)
+    (log / "receipts.jsonl.part").write_bytes(b"".join(line + b"\n" for line in contradicts))
+    assert verdicts_on(devices, mount)[0].standing is Standing.BROKEN
+
+
+def test_a_torn_line_that_a_checkpoint_covers_is_no_cut(stick: Path, devices: Devices) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
+    receipts = logs(stick) / "gw-0001" / "receipts.jsonl"
+    receipts.write_bytes(receipts.read_bytes()[:-512] + bytes(512))
+    assert verdicts_on(devices, stick)[0].standing is Standing.BROKEN
 
 
 def test_folders_that_are_no_devices_are_ignored(stick: Path, devices: Devices) -> None:

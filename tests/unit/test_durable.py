@@ -68,6 +68,26 @@ def test_a_file_that_cannot_be_closed_is_closed_once_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("held", [None, b"", b"old", b"newer and", b"newer and newest and more"])
+def test_rewrite_writes_in_place_and_changes_no_name(tmp_path: Path, journal: list[str], held: bytes | None) -> None:
+    path = tmp_path / "receipts.jsonl"
+    if held is not None:
+        path.write_bytes(held)
+    number = path.stat().st_ino if held is not None else None
+    durable.rewrite(path, b"newer and newest", begin=9 if held is not None and held.startswith(b"newer and") else 0)
+    assert path.read_bytes() == b"newer and newest"
+    assert number in {None, path.stat().st_ino}
+    assert journal == ["fsync receipts.jsonl", f"fsync {tmp_path.name}"]
+
+
+def test_rewrite_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_bytes(b"root")
+    (tmp_path / "log").symlink_to(tmp_path / "shadow")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        durable.rewrite(tmp_path / "log", b"new")
+    assert (tmp_path / "shadow").read_bytes() == b"root"
+
+
 def test_point_renames_a_whole_link_and_syncs_the_folder(tmp_path: Path, journal: list[str]) -> None:
     durable.point(tmp_path / "current", "7")
     durable.point(tmp_path / "current", "8")

@@ -31,6 +31,7 @@ _TURNED_AWAY: Final = (Event.REJECTED, Event.REFUSED)
 MISSING: Final = frozenset({
     Flaw.MISSING,
     Flaw.CUT_SHORT,
+    Flaw.TORN,
     Flaw.RECEIPTS_MISSING,
     Flaw.CHECKPOINT_MISSING,
     Flaw.CHECKPOINT_BEHIND,

@@ -10,12 +10,16 @@ The steps, in this order, so that each flaw is told once and by its cause:
 6. what the auditor has seen of this device before;
 7. the course of its releases: back only by an authorisation.
 
-Source: design, section 7.
+A device writes its checkpoint when the receipts are safe on the stick. So in a copy without one, a line that is no receipt of
+this device may be what a cut left of a copy that was being written, and what is lacking beside it may have stood in its place.
+What this device signed speaks for itself there as well.
+
+Source: design, section 7; docs/format.md, section 10.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.course import unexplained
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 UNKNOWN: Final = DeviceId("unknown")
 LINES_MAX: Final = 1 << 17
 """More lines than receipts fit into the largest log."""
+_OF_BEFORE: Final = frozenset({Flaw.REPEATED, Flaw.OUT_OF_ORDER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes]) -> 
     if RECEIPTS not in copy.files and RECEIPTS not in copy.unreadable:
         examined.add(Flaw.RECEIPTS_MISSING)
     if examined.identity is not None:
-        _read_lines(examined, examined.identity, copy.files.get(RECEIPTS, b""))
+        is_vouched_for = CHECKPOINT in copy.files or CHECKPOINT in copy.unreadable
+        _read_lines(examined, examined.identity, copy.files.get(RECEIPTS, b""), may_be_torn=not is_vouched_for)
         _check_chain(examined)
         _check_head(examined, examined.identity, copy)
         _compare_with_seen(examined, seen)
@@ -133,7 +139,7 @@ def _identity(examined: Examined, copy: LogCopy, enrolled: Identity | None) -> I
     return enrolled or Identity(examined.device, stated.public_key)
 
 
-def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None:
+def _read_lines(examined: Examined, identity: Identity, receipts: bytes, *, may_be_torn: bool) -> None:
     # What is left behind the last line counts as one that is cut short: a stick full of line feeds must not fill the memory.
     lines = receipts.split(b"\n", LINES_MAX)
     unfinished = lines.pop()
@@ -145,8 +151,11 @@ def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None
             receipt = envelope.open_line(line, identity)
         except (MalformedError, EvidenceSignatureError) as error:
             claim = envelope.peek_or_none(line)
-            flaw, detail = _flaw_behind(error, claim, identity)
             claimed = _claimed(claim, identity.device)
+            flaw, detail = _flaw_behind(error, claim, identity)
+            if may_be_torn:
+                # Blocks of another log of the same build may fill a line that was not written, and it keeps its form.
+                flaw, detail = Flaw.TORN, "" if claimed is None else "whole in form, and not signed by this device's key"
             named = _named(number + 1, claimed, position, ahead.of(position), is_blank=not line.strip())
             if named is None:
                 strays.setdefault(flaw, []).append(position + 1)
@@ -161,8 +170,13 @@ def _read_lines(examined: Examined, identity: Identity, receipts: bytes) -> None
         examined.add(flaw, line=where[0], detail="" if len(where) == 1 else f"{len(where)} such lines, the last is {where[-1]}")
     if unfinished:
         examined.damaged.add(number + 1)
-        examined.add(Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
+        examined.add(Flaw.TORN if may_be_torn else Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
     _name_gaps(examined)
+    if any(finding.flaw is Flaw.TORN for finding in examined.findings):
+        # The blocks that were not written yet may hold what the device wrote there before.
+        examined.findings = [
+            replace(finding, flaw=Flaw.TORN) if finding.flaw in _OF_BEFORE else finding for finding in examined.findings
+        ]
 
 
 class _Ahead:
@@ -221,10 +235,12 @@ def _take(examined: Examined, proven: ProvenReceipt, line: int) -> None:
 
 
 def _name_gaps(examined: Examined) -> None:
+    torn = {finding.receipt for finding in examined.findings if finding.flaw is Flaw.TORN}
     last = 0
     for number in sorted({*examined.proven, *examined.damaged}):
         if number > last + 1:
-            examined.add(Flaw.MISSING, last + 1, until=number - 1)
+            is_torn = last in torn or number in torn
+            examined.add(Flaw.TORN if is_torn else Flaw.MISSING, last + 1, until=number - 1)
         last = number
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core import checkpoint, identity as identity_form, layout
+from usbupdate.core import identity as identity_form
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOGS, PART_SUFFIX, RECEIPTS, TOP, MediumPath, shown
+from usbupdate.core.logparts import counts_instead
 from usbupdate.core.words import DEVICE_ID, DeviceId
 from usbupdate.errors import (
     MalformedError,
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from usbupdate.core.identity import Identity
+
 RECEIPTS_SIZE_MAX: Final = 64 << 20
 """As much as a device's ledger may ever hold."""
 
+# The identity comes first: it tells whose receipts are whole.
 _EVIDENCE: Final = {IDENTITY: IDENTITY_SIZE_MAX, RECEIPTS: RECEIPTS_SIZE_MAX, CHECKPOINT: CHECKPOINT_SIZE_MAX}
 
 
@@ -63,19 +67,28 @@ class LogPlace:
         source = f"{self.medium.mount}/{shown(self.path)}" if self.path else str(self.medium.mount)
         copy = LogCopy(source, self.folder, {}, {})
         for name, limit in _EVIDENCE.items():
-            # FAT's rename may leave only the new file, under the name that it was written by.
-            for each in (name, name + PART_SUFFIX):
-                try:
-                    contents = self.medium.read((*self.path, each), limit)
-                except MediumFileMissingError:
-                    continue
-                except (RejectedError, MediumError) as error:
-                    copy.unreadable[name] = str(error)
-                    break
-                if each == name or _is_whole(name, contents):
-                    copy.files[name] = contents
-                break
+            contents, problem = self._contents(name, limit)
+            part, planted = self._contents(name + PART_SUFFIX, limit)
+            # A link or the like in the place of the file is somebody's doing and no cut's.
+            is_planted = isinstance(problem, RejectedError)
+            if part is not None and not is_planted and counts_instead(name, contents, part, _identity_in(copy)):
+                copy.files[name] = part
+            elif contents is not None:
+                copy.files[name] = contents
+            elif problem is not None:
+                copy.unreadable[name] = str(problem)
+            elif isinstance(planted, RejectedError):
+                copy.unreadable[name] = str(planted)
         return copy
+
+    def _contents(self, name: str, limit: int) -> tuple[bytes | None, RejectedError | MediumError | None]:
+        """Return what a file holds, or why it cannot be read; neither where there is none."""
+        try:
+            return self.medium.read((*self.path, name), limit), None
+        except MediumFileMissingError:
+            return None, None
+        except (RejectedError, MediumError) as error:
+            return None, error
 
 
 def find_copies(places: Iterable[Path]) -> list[LogPlace]:
@@ -132,22 +145,12 @@ def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:
         return ()
 
 
-def _is_whole(name: str, contents: bytes) -> bool:
-    """Tell whether a file that a device was still writing got to its end; a first copy that was cut accuses nobody.
-
-    Receipts count up to where they go.
-    """
+def _identity_in(copy: LogCopy) -> Identity | None:
+    """Return whose log a copy says that it is."""
     try:
-        match name:
-            case layout.IDENTITY:
-                identity_form.decode(contents)
-            case layout.CHECKPOINT:
-                checkpoint.peek_unproven(contents)
-            case _:
-                pass
+        return identity_form.decode(copy.files.get(IDENTITY, b""))
     except MalformedError:
-        return False
-    return True
+        return None
 
 
 def _is_log(names: tuple[str, ...]) -> bool:

@@ -19,6 +19,7 @@ class Flaw(StrEnum):
     RECEIPTS_MISSING = "receipts-missing"
     MALFORMED = "malformed"
     CUT_SHORT = "cut-short"
+    TORN = "torn"
     FOREIGN_DEVICE = "foreign-device"
     SIGNATURE = "signature"
     MISSING = "missing"
@@ -39,7 +40,13 @@ class Flaw(StrEnum):
     WENT_BACK = "went-back"
 
 
-CUT_OFF: Final = frozenset({Flaw.CHECKPOINT_BEHIND, Flaw.CHECKPOINT_MISSING, Flaw.IDENTITY_MISSING, Flaw.RECEIPTS_MISSING})
+CUT_OFF: Final = frozenset({
+    Flaw.CHECKPOINT_BEHIND,
+    Flaw.CHECKPOINT_MISSING,
+    Flaw.IDENTITY_MISSING,
+    Flaw.RECEIPTS_MISSING,
+    Flaw.TORN,
+})  # fmt: skip
 """What a stick looks like that was pulled, or was full, while an honest device wrote its log."""
 
 
@@ -52,6 +59,7 @@ _TOLD: Final[dict[Flaw, tuple[str, str]]] = {
     Flaw.RECEIPTS_MISSING: ("the folder is there and the receipts are gone", _INSERT),
     Flaw.MALFORMED: ("the line is not a receipt in its one form", _COMPARE),
     Flaw.CUT_SHORT: ("the last line is cut short", _INSERT),
+    Flaw.TORN: ("it is torn, and there is no checkpoint to say that it ever was whole", _INSERT),
     Flaw.FOREIGN_DEVICE: ("the line speaks of another device", "Somebody put it there; get another copy of this device's log."),
     Flaw.SIGNATURE: ("it is not signed by this device's key", _COMPARE),
     Flaw.MISSING: ("it is missing", "Somebody removed it or the copy is incomplete; " + _INSERT[0].lower() + _INSERT[1:]),

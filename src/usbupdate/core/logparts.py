@@ -1,0 +1,120 @@
+"""Which of two files counts that a cut may have left of one file of a log: the one in its place, or `*.part` beside it.
+
+Writer and readers follow the same rule: whole is what is of its form up to its end. Receipts name each other, so that one
+signature, the last one's, tells of them all; blocks that another log left would fit in there otherwise.
+
+Source: docs/format.md, section 10.
+"""
+
+from __future__ import annotations
+
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Final
+
+from usbupdate.core import checkpoint, envelope, identity as identity_form
+from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.errors import EvidenceSignatureError, MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from usbupdate.core.identity import Identity
+    from usbupdate.core.words import DeviceId
+
+_ROWS_MAX: Final = 10_000
+"""Rows that are compared; a megabyte of receipts has some thousand."""
+
+
+def is_whole(name: str, contents: bytes) -> bool:
+    """Tell whether `identity.json` or `checkpoint` is of its form; of a file for people that cannot be told."""
+    try:
+        if name == IDENTITY:
+            identity_form.decode(contents)
+        elif name == CHECKPOINT:
+            checkpoint.peek_unproven(contents)
+        else:
+            return False
+    except MalformedError:
+        return False
+    return True
+
+
+def whole_size(receipts: bytes, identity: Identity | None) -> int:
+    """Return how many bytes at the beginning of `receipts.jsonl` are whole lines, each of which follows on the one before.
+
+    Args:
+        receipts: unproven.
+        identity: whose they claim to be; without one, the last of these lines may have been put together from two.
+    """
+    begin, end, before = 0, 0, b""
+    while (line_end := receipts.find(b"\n", end)) >= 0:
+        line = receipts[end:line_end]
+        claim = envelope.peek_or_none(line)
+        if claim is None or (before and claim.previous != envelope.line_digest(before)):
+            break
+        begin, end, before = end, line_end + 1, line
+    return end if identity is None or not before or _is_signed(before, identity) else begin
+
+
+def _is_signed(line: bytes, identity: Identity) -> bool:
+    try:
+        envelope.open_line(line, identity)
+    except (MalformedError, EvidenceSignatureError):
+        return False
+    return True
+
+
+def counts_instead(name: str, contents: bytes | None, part: bytes, identity: Identity | None) -> bool:
+    """Tell whether `*.part` counts and not the file itself.
+
+    Args:
+        name: which file of a log.
+        contents: of the file in its place; None where there is none that can be read.
+        part: contents of the other one.
+        identity: whose log it claims to be.
+    """
+    if name != RECEIPTS:
+        return is_whole(name, part) and (contents is None or not is_whole(name, contents))
+    if contents is None:
+        # A first copy; it counts as far as it goes.
+        return True
+    whole = whole_size(contents, identity)
+    return whole < len(contents) and whole_size(part, identity) >= whole and part.startswith(contents[:whole])
+
+
+def begins_another_history(window: bytes, receipts: bytes, begin: int, identity: Identity) -> bool:
+    """Tell whether a file holds other receipts in a device's name where it stops being the device's own.
+
+    Anything else is what lay in the blocks of a file that was being made: the device's own receipts of before, or those of
+    another one, whose log lies in a folder of its own. One row may be put together from both; what comes after a torn row is
+    not looked at.
+
+    Args:
+        window: what the file holds from `begin` on, as far as it is looked at.
+        receipts: all of the device's own.
+        begin: where a row begins, in both.
+        identity: the device's.
+    """
+    rows = zip_longest(islice(_rows(window, 0), _ROWS_MAX), islice(_rows(receipts, begin), _ROWS_MAX), fillvalue=b"")
+    for row, own_row in rows:
+        if row != own_row:
+            following, _ = next(rows, (b"", b""))
+            return row not in receipts and (_is_signed(row, identity) or _follows(following, row, identity.device))
+    return False
+
+
+def _follows(line: bytes, before: bytes, device: DeviceId) -> bool:
+    """Tell whether a line names the one before it, and both speak in a device's name, by whatever key."""
+    claim, claim_before = envelope.peek_or_none(line), envelope.peek_or_none(before)
+    if claim is None or claim_before is None:
+        return False
+    return claim.device == claim_before.device == device and claim.previous == envelope.line_digest(before)
+
+
+def _rows(contents: bytes, begin: int) -> Iterator[bytes]:
+    """Yield the rows from `begin` on without making all of them at once."""
+    while begin < len(contents):
+        end = contents.find(b"\n", begin)
+        end = len(contents) if end < 0 else end
+        yield contents[begin:end]
+        begin = end + 1

@@ -1,0 +1,109 @@
+"""Which of the two files counts that a cut may have left of one file of a log."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from tests.receipts import chain, checkpoint_over, device
+from usbupdate.core import identity as identity_form
+from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS, SUMMARY
+from usbupdate.core.logparts import begins_another_history, counts_instead, is_whole, whole_size
+
+OWN, SIGNER = device("gw-0001")
+LINES = chain(4)
+OTHERS = chain(4, "gw-0002")
+SECTOR = 512
+
+
+def log_of(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+WHOLE = log_of(LINES)
+SHORTER = log_of(LINES[:2])
+SPLICED = LINES[2][: 3 * SECTOR] + OTHERS[2][3 * SECTOR :]
+"""In form, for logs of one build have lines of one length; signed by nobody."""
+
+
+def test_receipts_are_whole_as_far_as_they_are_in_form_and_name_each_other() -> None:
+    assert whole_size(WHOLE, OWN) == len(WHOLE)
+    assert whole_size(WHOLE[:-1], OWN) == len(log_of(LINES[:3]))
+    assert whole_size(SHORTER + bytes(700) + b"\n", OWN) == len(SHORTER)
+    assert whole_size(SHORTER + log_of(OTHERS[2:]), OWN) == len(SHORTER)
+    assert whole_size(log_of([LINES[0], LINES[2]]), OWN) == len(LINES[0]) + 1
+    assert whole_size(b"\n" * 1000, OWN) == whole_size(b"", OWN) == 0
+
+
+def test_a_last_line_that_was_put_together_from_two_is_told_by_its_signature() -> None:
+    torn = log_of([*LINES[:2], SPLICED])
+    assert whole_size(torn, None) == len(torn)
+    assert whole_size(torn, OWN) == len(SHORTER)
+
+
+@given(st.binary(max_size=3000))
+def test_any_bytes_behind_whole_lines_make_them_no_longer_and_no_shorter(rest: bytes) -> None:
+    size = whole_size(SHORTER + rest, OWN)
+    assert size == len(SHORTER) or (SHORTER + rest)[:size] == WHOLE[:size]
+
+
+@pytest.mark.parametrize(
+    ("contents", "part", "expected"),
+    [
+        (None, WHOLE, True),
+        (None, WHOLE[:700], True),
+        (SHORTER, WHOLE, False),
+        (SHORTER, b"torn", False),
+        (WHOLE, SHORTER, False),
+        (SHORTER + bytes(900), WHOLE, True),
+        (SHORTER + bytes(900), SHORTER, True),
+        (SHORTER + bytes(900), log_of(LINES[:1]), False),
+        (SHORTER + bytes(900), log_of(OTHERS), False),
+        (log_of([*LINES[:2], SPLICED]), WHOLE, True),
+        (b"", WHOLE, False),
+        (bytes(900), WHOLE, True),
+        (bytes(900), b"", True),
+    ],
+)
+def test_of_receipts_the_other_file_counts_only_where_the_one_in_its_place_is_torn(
+    contents: bytes | None, part: bytes, expected: bool
+) -> None:
+    assert counts_instead(RECEIPTS, contents, part, OWN) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [(IDENTITY, identity_form.encode(OWN)), (CHECKPOINT, checkpoint_over(LINES, OWN, SIGNER))]
+)
+def test_of_small_files_the_one_counts_that_is_whole(name: str, whole: bytes) -> None:
+    torn = whole[:-20] + bytes(20)
+    assert is_whole(name, whole)
+    assert [counts_instead(name, contents, whole, OWN) for contents in (None, b"", torn, whole)] == [True, True, True, False]
+    assert not any(counts_instead(name, contents, torn, OWN) for contents in (None, torn, whole))
+
+
+def test_of_what_is_for_people_nothing_is_told() -> None:
+    assert not is_whole(SUMMARY, b"text")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (chain(2, text="another history"), True),
+        (chain(1, text="another history"), True),
+        (chain(2, key="another key"), True),
+        (OTHERS, False),
+        ([LINES[1], LINES[2]], False),
+        ([SPLICED, OTHERS[3]], False),
+        ([SPLICED, LINES[3]], False),
+        ([b"\0" * 700, *chain(2, text="another history")], False),
+        ([], False),
+    ],
+    ids=["ours otherwise", "one of ours", "another key", "another device", "moved", "spliced", "spliced once", "torn", "none"],
+)
+def test_only_other_receipts_in_the_devices_name_are_another_history(rows: list[bytes], expected: bool) -> None:
+    begin = len(SHORTER) if SPLICED in rows else 0
+    assert begins_another_history(log_of(rows), WHOLE, begin, OWN) is expected
+
+
+def test_a_longer_log_is_another_history() -> None:
+    assert begins_another_history(log_of(chain(5)[4:]), WHOLE, len(WHOLE), OWN)
