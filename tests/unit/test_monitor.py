@@ -61,8 +61,9 @@ def watch(port: Port, how_it_came: Insertion = Insertion.NEW) -> list[tuple[Path
 
 def test_the_monitor_takes_what_the_rule_announces() -> None:
     usages, tables = ["", "filesystem", "crypto", "raid", "other"], ["", "dos", "gpt"]
-    for bus, behind_usb, kind, usage, table, size in product(
-        ["", "usb", "ata"], [False, True], ["disk", "partition"], usages, tables, [0, 2048]
+    kinds = [("disk", 0), *(("partition", number) for number in (1, 9, 10, 16, 17, 20, 100, 256))]
+    for bus, behind_usb, (kind, number), usage, table, size in product(
+        ["", "usb", "ata"], [False, True], kinds, usages, tables, [0, 2048]
     ):
         device = {
             "ACTION": "add",
@@ -72,8 +73,8 @@ def test_the_monitor_takes_what_the_rule_announces() -> None:
             "ENV{ID_FS_USAGE}": usage,
             "ENV{ID_PART_TABLE_TYPE}": table,
             "ATTR{size}": str(size),
-        }
-        block = Block(behind_usb or bus == "usb", kind, usage, table, size)
+        } | ({"ATTR{partition}": str(number)} if number else {})
+        block = Block(behind_usb or bus == "usb", kind, usage, table, size, number)
         assert is_stick(block) is (WANTS in follow(device, behind_usb=behind_usb)), block
 
 

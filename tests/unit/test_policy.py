@@ -240,9 +240,12 @@ def test_of_several_orders_the_one_with_the_highest_number_counts() -> None:
     one, two = offer(1), offer(2)
     taken = chosen([one, two], [allowed(one, 5), allowed(two, 4), allowed(one, 3)], running(3))
     assert taken == replace(one, authorisation=allowed(one, 5))
-    # The latest order for a release stands for all of them.
-    with pytest.raises(AuthorisationFloorError):
-        chosen([one], [allowed(one, 3, floor=3), allowed(one, 5, floor=2)], running(3))
+    # One that does not count takes nothing from the others: whoever wants that withdraws them.
+    earlier = allowed(one, 3, floor=3)
+    assert chosen([one], [earlier, allowed(one, 5, floor=2)], running(3)) == replace(one, authorisation=earlier)
+    # Where none counts, the latest one says why.
+    with pytest.raises(AuthorisationFloorError, match="authorisation 5"):
+        chosen([one], [allowed(one, 3, floor=1), allowed(one, 5, floor=2)], running(3))
 
 
 @attack(By.OLD_STICK, On.SLOT, "an authorisation to go back is used again", "its number is used up with the commit")

@@ -71,6 +71,7 @@ def follow(device: dict[str, str], *, behind_usb: bool) -> dict[str, str]:
 
 
 PARTITION = {"ACTION": "add", "SUBSYSTEM": "block", "ENV{DEVTYPE}": "partition", "ENV{ID_FS_USAGE}": "filesystem"}
+PARTITION["ATTR{partition}"] = "1"
 WANTS = "ENV{SYSTEMD_WANTS}"
 
 

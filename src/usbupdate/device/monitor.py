@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from usbupdate.core.policy import Insertion
 from usbupdate.device.answering import is_answered_beside
 from usbupdate.device.clock import LinuxClock
+from usbupdate.device.facts import PARTS_MAX
 from usbupdate.device.media import insertion_of
 from usbupdate.device.obligations import Rest
 from usbupdate.device.replug import plugging_mark
@@ -27,18 +28,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What udev knows of a block device, as far as the rule asks for it; texts are empty where it knows nothing."""
+    """What udev knows of a block device, as far as the rule asks for it; texts are empty where it knows nothing.
+
+    `number` is that of a partition, 0 for a whole disk.
+    """
 
     is_behind_usb: bool
     kind: str
     usage: str
     table: str
     size: int
+    number: int
 
 
 def is_stick(block: Block) -> bool:
     """Tell whether `90-usbupdate.rules` would start a service for a block device; a test holds the two together."""
-    if not block.is_behind_usb:
+    if not block.is_behind_usb or block.number > PARTS_MAX:
         return False
     is_blank = block.kind == "disk" and not block.usage and not block.table
     return block.usage == "filesystem" or (block.size > 0 and (block.kind == "partition" or is_blank))
@@ -135,11 +140,12 @@ class UdevSticks:
 
 def _block(device: pyudev.Device) -> Block:
     told = device.properties
-    size = device.attributes.get("size") or b"0"
+    size, number = (device.attributes.get(name) or b"0" for name in ("size", "partition"))
     return Block(
         is_behind_usb=told.get("ID_BUS") == "usb" or device.find_parent("usb") is not None,
         kind=device.device_type or "",
         usage=told.get("ID_FS_USAGE", ""),
         table=told.get("ID_PART_TABLE_TYPE", ""),
         size=int(size) if size.isdigit() else 0,
+        number=int(number) if number.isdigit() else 0,
     )

@@ -154,7 +154,8 @@ class Companion:
             if self._answers.poll(0):
                 raise OSError(errno.EPROTO, "it ended, or spoke before it was asked")
             # It never waits: a pipe that is full belongs to one that does not listen.
-            os.write(self._child.stdin.fileno(), question)
+            if self._child.stdin.write(question) != len(question):
+                raise BlockingIOError(errno.EAGAIN, "it does not listen")
         while len(answer) < answer_size:
             if not self._answers.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
