@@ -53,6 +53,10 @@ class DirectoryMedium:
         self._kept: dict[MediumPath, tuple[int, int]] | None = None
         self._keeping = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[DirectoryMedium], tuple[Path]]:
+        # Another process opens its files itself.
+        return DirectoryMedium, (self.mount,)
+
     @contextmanager
     def kept_open(self) -> Iterator[None]:
         """Keep the files open that `read_at` reads, until this ends: a pack is read thousands of times, by several threads."""
@@ -70,14 +74,22 @@ class DirectoryMedium:
 
     def read(self, path: MediumPath, limit: int) -> bytes:
         """Return the whole of a file that has at most `limit` bytes; see `MediumReader`."""
-        with _translated(path), self._opened(path) as (descriptor, size):
-            if size > limit:
-                raise MediumFileSizeError(name=shown(path), size=size, allowed=limit)
-            # One byte more than announced: a file that grows while it is read is not believed.
-            contents = _read_up_to(descriptor, size + 1)
-            if len(contents) != size:
-                raise MediumFileSizeError(name=shown(path), size=len(contents), allowed=size)
-            return contents
+        with _translated(path), self._folder(path[:-1]) as folder:
+            return _read_whole(folder, path, limit)
+
+    @contextmanager
+    def held(self, path: MediumPath) -> Iterator[Callable[[str, int], bytes]]:
+        """Yield what reads files of one folder as `read` does, by their names, with the folder looked up only once."""
+        with ExitStack() as stack:
+            with _translated(path):
+                folder = stack.enter_context(self._folder(path))
+
+            def read(name: str, limit: int) -> bytes:
+                file = (*path, name)
+                with _translated(file):
+                    return _read_whole(folder, file, limit)
+
+            yield read
 
     def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes from `offset`; see `MediumReader`."""
@@ -96,10 +108,17 @@ class DirectoryMedium:
 
     def names(self, path: MediumPath) -> tuple[str, ...]:
         """Return the names in a folder, sorted; see `MediumReader`."""
+        return self._names(path, lambda _: True)
+
+    def names_but_files(self, path: MediumPath) -> tuple[str, ...]:
+        """Return the names in a folder without those of ordinary files, sorted."""
+        return self._names(path, lambda entry: not entry.is_file(follow_symlinks=False))
+
+    def _names(self, path: MediumPath, is_wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
         with _translated(path), self._folder(path) as folder:
             names = []
             with os.scandir(folder) as entries:
-                for entry in entries:
+                for entry in filter(is_wanted, entries):
                     names.append(entry.name)
                     if len(names) > NAMES_MAX:
                         raise TooManyNamesError(name=shown(path) or "of the stick itself", allowed=NAMES_MAX)
@@ -131,18 +150,7 @@ class DirectoryMedium:
     def _open(self, path: MediumPath) -> tuple[int, int]:
         """Return a descriptor of an ordinary file and its size."""
         with self._folder(path[:-1]) as folder:
-            if isinstance(folder, int):
-                descriptor = os.open(path[-1], _OPEN_FILE, dir_fd=folder)
-            else:
-                file = folder / path[-1]
-                _require_kind(file.lstat().st_mode, stat.S_IFREG, path)
-                descriptor = os.open(file, _OPEN_FILE)
-        with ExitStack() as undo:
-            undo.callback(release, descriptor)
-            found = os.fstat(descriptor)
-            _require_kind(found.st_mode, stat.S_IFREG, path)
-            undo.pop_all()
-        return descriptor, found.st_size
+            return _open_in(folder, path)
 
     @contextmanager
     def _folder(self, path: MediumPath) -> Iterator[int | Path]:
@@ -186,6 +194,37 @@ def _translated(path: MediumPath) -> Iterator[None]:
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
             raise MediumFileKindError(name=name) from error
         raise MediumUnreadableError(name=name, problem=error.strerror or type(error).__name__) from error
+
+
+def _open_in(folder: int | Path, path: MediumPath) -> tuple[int, int]:
+    """Return a descriptor of an ordinary file and its size, given its folder."""
+    if isinstance(folder, int):
+        descriptor = os.open(path[-1], _OPEN_FILE, dir_fd=folder)
+    else:
+        file = folder / path[-1]
+        _require_kind(file.lstat().st_mode, stat.S_IFREG, path)
+        descriptor = os.open(file, _OPEN_FILE)
+    try:
+        found = os.fstat(descriptor)
+        _require_kind(found.st_mode, stat.S_IFREG, path)
+    except (OSError, MediumFileKindError):
+        release(descriptor)
+        raise
+    return descriptor, found.st_size
+
+
+def _read_whole(folder: int | Path, path: MediumPath, limit: int) -> bytes:
+    descriptor, size = _open_in(folder, path)
+    try:
+        if size > limit:
+            raise MediumFileSizeError(name=shown(path), size=size, allowed=limit)
+        # One byte more than announced: a file that grows while it is read is not believed.
+        contents = _read_up_to(descriptor, size + 1)
+        if len(contents) != size:
+            raise MediumFileSizeError(name=shown(path), size=len(contents), allowed=size)
+        return contents
+    finally:
+        release(descriptor)
 
 
 def _require_kind(mode: int, kind: int, path: MediumPath) -> None:

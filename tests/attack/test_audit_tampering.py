@@ -13,8 +13,9 @@ import pytest
 
 from tests.matrix import By, On, attack
 from tests.receipts import chain, checkpoint_over, device, draft, write_log
-from usbupdate.audit import chain as audit_chain
+from usbupdate.audit import lines as audit_lines
 from usbupdate.audit.copies import find_copies
+from usbupdate.audit.depth import Depth
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.findings import Flaw
@@ -355,6 +356,15 @@ def test_tampering_is_not_remembered_as_seen(
         assert len(known.leaves) == count
 
 
+@EACH
+def test_no_depth_finds_less(
+    stick: Path, devices: Devices, tamper: Callable[[Path], None], flaw: Flaw, receipt: int | None
+) -> None:
+    tamper(logs(stick) / "gw-0001")
+    thorough, *others = (next(iter(verify(find_copies([stick]), devices, depth))) for depth in reversed(Depth))
+    assert all((each.standing, each.findings) == (thorough.standing, thorough.findings) for each in others)
+
+
 def test_one_changed_line_is_told_once(stick: Path, devices: Devices) -> None:
     edit_one_field(logs(stick) / "gw-0001")
     findings = verdicts_on(devices, stick)["gw-0001"].findings
@@ -421,7 +431,7 @@ def test_an_older_copy_that_differs_from_what_was_seen_before_is_found(stick: Pa
 def test_a_log_of_nothing_but_line_feeds_is_told_in_few_lines(
     stick: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_chain, "LINES_MAX", 200)
+    monkeypatch.setattr(audit_lines, "LINES_MAX", 200)
     (logs(stick) / "gw-0001" / "receipts.jsonl").write_bytes(b"\n" * (1 << 20))
     findings = verdicts_on(devices, stick)["gw-0001"].findings
     assert [(each.flaw, each.receipt, each.until) for each in findings][-1:] == [(Flaw.MISSING, 2, COUNT)]

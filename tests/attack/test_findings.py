@@ -23,6 +23,7 @@ from tests.commands import usbupdate
 from tests.field import NEXT, OFFERED, Field, load, metadata_file
 from tests.receipts import write_log
 from tests.unit.test_policy import allowed, chosen, offer, running
+from usbupdate.audit.depth import Checked
 from usbupdate.audit.evidence.archive import office_files
 from usbupdate.audit.export.lines import csv_lines
 from usbupdate.audit.verdict import Standing, Verdict
@@ -170,7 +171,7 @@ def test_a_stick_given_for_the_offices_metadata_does_not_fill_the_memory(mount: 
     for number in range(1, 200):
         with (folder / f"{number}.root.json").open("wb") as file:
             file.truncate(8 << 20)
-    verdict = Verdict(DeviceId("gw-1"), Standing.OK, None, None, (), 0, (), ())
+    verdict = Verdict(DeviceId("gw-1"), Standing.OK, None, None, (), 0, (), (), 0, None, Checked())
     tracemalloc.start()
     with suppress(UsbupdateError):
         office_files(mount, verdict)

@@ -126,7 +126,9 @@ def test_what_is_no_fingerprint_is_said_to_be_none(typed: str) -> None:
     assert caught.value.problem == "not 64 hexadecimal digits"
 
 
-def test_the_key_checks_what_the_device_signed_under_its_fingerprint() -> None:
-    key = identities.verification_key(IDENTITY)
-    key.verify_signature(SIGNER.sign(b"anything"), b"anything")
-    assert (key.keyid, key.keytype, key.scheme) == (IDENTITY.fingerprint, "ed25519", "ed25519")
+def test_the_key_checks_what_the_device_signed_and_nothing_else() -> None:
+    signature = bytes.fromhex(SIGNER.sign(b"anything").signature)
+    assert identities.has_signed(IDENTITY, b"anything", signature)
+    assert not identities.has_signed(IDENTITY, b"anything else", signature)
+    assert not identities.has_signed(IDENTITY, b"anything", bytes(64))
+    assert not identities.has_signed(IDENTITY, b"anything", b"short")

@@ -51,6 +51,18 @@ def test_roots_are_those_of_the_reference_tree(size: int) -> None:
     assert merkle.root(LEAVES[:size]).hex() == ROOTS[size - 1]
 
 
+def test_many_leaves_are_hashed_as_each_by_itself() -> None:
+    lines = [bytes([number]) * number for number in range(40)]
+    assert merkle.leaf_hashes(lines) == tuple(map(merkle.leaf_hash, lines))
+    assert merkle.leaf_hashes([]) == ()
+
+
+def test_a_tree_that_grows_has_the_root_of_the_whole() -> None:
+    leaves = merkle.leaf_hashes(bytes([number]) for number in range(130))
+    for size in range(len(leaves) + 1):
+        assert merkle.GrowingTree(leaves[:size]).root() == merkle.root(leaves[:size])
+
+
 def test_a_leaf_is_never_taken_for_a_node() -> None:
     assert merkle.leaf_hash(b"").hex() == ROOTS[0]
     assert merkle.node_hash(LEAVES[0], LEAVES[1]).hex() == ROOTS[1]

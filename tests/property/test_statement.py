@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.property import corruption
-from usbupdate.core import statement, strictjson
+from usbupdate.core import statement, statementform, strictjson
 from usbupdate.core.receipt import (
     DETAIL_MAX,
     NO_PREVIOUS,
@@ -143,6 +143,24 @@ def test_round_trip(receipt: Receipt) -> None:
     assert statement.decode(raw) == receipt
     assert b"\n" not in raw, "a receipt is one line"
     assert raw.isascii()
+
+
+@given(RECEIPTS)
+def test_what_is_recognised_at_once_is_what_is_read_field_by_field(receipt: Receipt) -> None:
+    raw = statement.encode(receipt)
+    assert statementform.recognised(raw) in (None, statement.decode_by_field(raw))
+
+
+@pytest.mark.parametrize("text", ["", "plain", 'quoted "so" and \\so', "two\nlines\tand a tab"])
+def test_an_ordinary_receipt_is_recognised_at_once(text: str) -> None:
+    receipt = replace(FULL, draft=replace(FULL.draft, problem=Problem("check-failed", text)))
+    assert statementform.recognised(statement.encode(receipt)) == receipt
+
+
+def test_a_text_beyond_ascii_is_left_to_whoever_reads_field_by_field() -> None:
+    receipt = replace(FULL, draft=replace(FULL.draft, operator="Jürgen"))
+    assert statementform.recognised(statement.encode(receipt)) is None
+    assert statement.decode(statement.encode(receipt)) == receipt
 
 
 @given(DRAFTS)

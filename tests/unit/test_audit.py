@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.receipts import chain, device, draft, write_log
+from usbupdate import medium
 from usbupdate.audit.copies import find_copies
+from usbupdate.audit.depth import Checked
 from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.findings import Flaw
@@ -32,7 +34,6 @@ from usbupdate.errors import (
     UnusableFileError,
     UnusableValueError,
 )
-from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,7 @@ def logs(mount: Path) -> Path:
 
 
 def verdicts_on(devices: Devices, *places: Path) -> list[Verdict]:
-    return verify(find_copies(places), devices)
+    return list(verify(find_copies(places), devices))
 
 
 def test_untouched_evidence_of_enrolled_devices_is_good(stick: Path, devices: Devices) -> None:
@@ -112,15 +113,15 @@ def test_a_reader_takes_the_other_file_where_the_one_in_its_place_cannot_be_read
 ) -> None:
     enrol(stick, devices, device=None, fingerprint=None)
     whole = logs(stick) / "gw-0001" / "receipts.jsonl"
-    real = DirectoryMedium.read
+    real = medium._read_whole
 
-    def read(self: DirectoryMedium, path: tuple[str, ...], limit: int) -> bytes:
+    def read(folder: int | Path, path: tuple[str, ...], limit: int) -> bytes:
         # Its clusters are free already, as FAT may leave a file that was being written.
         if path[-2:] == ("gw-0001", unreadable):
             raise MediumUnreadableError(name=path[-1], problem="Input/output error")
-        return real(self, path, limit)
+        return real(folder, path, limit)
 
-    monkeypatch.setattr(DirectoryMedium, "read", read)
+    monkeypatch.setattr(medium, "_read_whole", read)
     unreadable = "receipts.jsonl"
     assert verdicts_on(devices, stick)[0].standing is Standing.BROKEN
     whole.with_name("receipts.jsonl.part").write_bytes(whole.read_bytes())
@@ -188,7 +189,7 @@ def test_a_file_among_the_devices_folders_is_ignored(tmp_path: Path, stick: Path
     require_good(verdicts_on(devices, stick))
     shutil.rmtree(logs(stick) / "gw-0002")
     (logs(stick) / "gw-0002").write_bytes(b"")
-    assert run(tmp_path, "verify", stick)[0].splitlines()[-1] == "No log here of: gw-0002"
+    assert run(tmp_path, "verify", stick)[0].splitlines()[-2] == "No log here of: gw-0002"
 
 
 def test_a_link_in_the_place_of_a_devices_folder_is_not_passed_over(tmp_path: Path, stick: Path, devices: Devices) -> None:
@@ -325,7 +326,7 @@ def test_the_commands_print_one_line_a_device_and_one_a_finding(tmp_path: Path, 
     run(tmp_path, "enroll", stick)
     good, raised = run(tmp_path, "verify", stick)
     assert raised is None
-    assert [line.split(":")[0] for line in good.splitlines()] == ["gw-0001", "gw-0002"]
+    assert [line.split(":")[0] for line in good.splitlines()] == ["gw-0001", "gw-0002", "Checked (contents)"]
     (logs(stick) / "gw-0002" / "checkpoint").unlink()
     broken, raised = run(tmp_path, "verify", stick)
     assert isinstance(raised, EvidenceBrokenError)
@@ -350,7 +351,7 @@ def test_an_enrolled_device_without_a_log_is_named(tmp_path: Path, stick: Path) 
     # Whoever takes a device's whole folder off the stick leaves nothing to find fault with.
     run(tmp_path, "enroll", stick)
     shutil.rmtree(logs(stick) / "gw-0002")
-    assert run(tmp_path, "verify", stick)[0].splitlines()[-1] == "No log here of: gw-0002"
+    assert run(tmp_path, "verify", stick)[0].splitlines()[-2] == "No log here of: gw-0002"
     assert json.loads(run(tmp_path, "verify", stick, "--json")[0])["absent"] == ["gw-0002"]
 
 
@@ -376,7 +377,7 @@ def test_show_tells_by_what_time_metadata_were_judged_and_why(system: str, clock
     for expires, end in (("2027-01-01T00:00:00Z", "good until 2027-01-01T00:00:00Z"), ("", "not accepted")):
         check = check_of(Judgement(now, clock, system, "2026-01-01T00:00:00Z", expires))
         receipt = Receipt(DeviceId("gw-0001"), 1, NO_PREVIOUS, replace(draft(1), checks=(check, *draft(1).checks)))
-        verdict = Verdict(DeviceId("gw-0001"), Standing.OK, None, None, (receipt,), 0, (), ())
+        verdict = Verdict(DeviceId("gw-0001"), Standing.OK, None, None, (receipt,), 0, (), (), 1, None, Checked())
         line = list(timelines([verdict]))[-1].strip()
         assert line.startswith(f"metadata judged as of {now} (")
         assert why in line

@@ -11,6 +11,7 @@ import pytest
 from tests.fleet import RELEASES, life
 from tests.receipts import device, draft
 from usbupdate.audit.answers import answers, running
+from usbupdate.audit.depth import Checked
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.findings import Finding, Flaw
 from usbupdate.audit.fleet import LEADING_VERSIONS, MONTHS_SHOWN, OTHERS, UNKNOWN, Fleet
@@ -37,6 +38,9 @@ def verdict_of(drafts: Sequence[Draft], *findings: tuple[Flaw, int | None], name
         seen=seen,
         sources=("stick",),
         findings=tuple(Finding(name, flaw, "stick", receipt) for flaw, receipt in findings),
+        count=len(drafts),
+        last_event=drafts[-1].event if drafts else None,
+        checked=Checked(by_contents=len(drafts)),
     )
 
 

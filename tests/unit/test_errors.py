@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import string
 from collections import Counter
 from pathlib import Path
@@ -92,3 +93,9 @@ def test_control_characters_from_a_stick_do_not_reach_the_terminal() -> None:
 
 def test_a_format_string_from_a_stick_is_only_text() -> None:
     assert "{field.__class__} {0}" in str(MalformedError(document="manifest", field="{field.__class__} {0}", problem="odd"))
+
+
+def test_an_error_comes_whole_out_of_another_process() -> None:
+    error = MalformedError(document="manifest", field="name", problem="odd")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
+    assert (type(again), vars(again), str(again)) == (MalformedError, vars(error), str(error))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -57,6 +58,30 @@ def test_reads_a_range_up_to_the_last_byte_and_not_beyond(file: Path, medium: Di
         medium.read_at(FILE, 11, 0)
 
 
+def test_files_of_one_folder_are_read_as_each_by_its_path(file: Path, mount: Path, medium: DirectoryMedium) -> None:
+    (file.parent / "link").symlink_to(file)
+    with medium.held(FILE[:-1]) as read:
+        assert read(FILE[-1], 10) == b"0123456789"
+        for name in ("link", "gone", "..", "a/b", FILE[-1]):
+            with pytest.raises(UsbupdateError) as held:
+                read(name, 9)
+            with pytest.raises(UsbupdateError) as by_path:
+                medium.read((*FILE[:-1], name), 9)
+            assert (type(held.value), str(held.value)) == (type(by_path.value), str(by_path.value))
+    with pytest.raises(MediumFileMissingError), medium.held(("usbupdate", "gone")):
+        pass
+
+
+def test_names_but_those_of_ordinary_files(file: Path, mount: Path, medium: DirectoryMedium) -> None:
+    (file.parent / "link").symlink_to(file)
+    (file.parent / "folder").mkdir()
+    assert medium.names_but_files(FILE[:-1]) == ("folder", "link")
+
+
+def test_another_process_gets_the_same_stick(file: Path, medium: DirectoryMedium) -> None:
+    assert pickle.loads(pickle.dumps(medium)).read(FILE, 10) == b"0123456789"  # noqa: S301 - its own
+
+
 def test_missing_file_or_folder_is_named(mount: Path, medium: DirectoryMedium) -> None:
     for path in (FILE, ("usbupdate",)):
         with pytest.raises(MediumFileMissingError, match="/".join(path)):
@@ -98,6 +123,8 @@ def test_no_descriptor_stays_open_whatever_happens(file: Path, mount: Path, medi
             medium.read_at(path, 5, 50)
         with contextlib.suppress(UsbupdateError):
             medium.names(path)
+        with contextlib.suppress(UsbupdateError), medium.held(path[:-1]) as read:
+            read(path[-1], 3)
     assert _open_descriptors() == before
 
 

@@ -159,7 +159,7 @@ def _what_was_refused(verdict: Verdict, proofs: Proofs) -> Answer:
 def _what_is_missing(verdict: Verdict, proofs: Proofs) -> Answer:
     question = "Is anything missing?"
     missing = [each for each in verdict.findings if each.flaw in MISSING]
-    count = len(verdict.receipts)
+    count = verdict.count
     if missing:
         which = "; ".join(map(_gap, missing))
         return Answer(question, f"Yes: {which}.", Proof.FOUND)

@@ -19,15 +19,18 @@ Source: design, section 7; docs/format.md, section 10.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.course import unexplained
-from usbupdate.audit.findings import Finding, Flaw, runs_joined
+from usbupdate.audit.depth import Checked, Depth
+from usbupdate.audit.examined import Examined
+from usbupdate.audit.findings import Flaw, runs_joined
+from usbupdate.audit.lines import Lines, read_lines
 from usbupdate.core import checkpoint, envelope, identity as identity_form
+from usbupdate.core.checkpoint import Checkpoint
 from usbupdate.core.identity import Identity
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
-from usbupdate.core.merkle import leaf_hash, root
+from usbupdate.core.merkle import root
 from usbupdate.core.receipt import NO_PREVIOUS
 from usbupdate.core.words import DeviceId
 from usbupdate.errors import EvidenceSignatureError, MalformedError
@@ -36,51 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usbupdate.audit.copies import LogCopy
-    from usbupdate.core.checkpoint import Checkpoint
-    from usbupdate.core.receipt import Receipt
 
 UNKNOWN: Final = DeviceId("unknown")
-LINES_MAX: Final = 1 << 17
-"""More lines than receipts fit into the largest log."""
-_OF_BEFORE: Final = frozenset({Flaw.REPEATED, Flaw.OUT_OF_ORDER})
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenReceipt:
-    """A receipt that this device signed, and the line it stands in."""
-
-    receipt: Receipt
-    line: bytes
-
-
-@dataclass(slots=True)
-class Examined:
-    """What one copy proves; `proven` is by receipt number, `damaged` are the numbers of lines that prove nothing."""
-
-    device: DeviceId
-    source: str
-    identity: Identity | None = None
-    proven: dict[int, ProvenReceipt] = field(default_factory=dict)
-    damaged: set[int] = field(default_factory=set)
-    head: Checkpoint | None = None
-    findings: list[Finding] = field(default_factory=list)
-
-    def add(
-        self, flaw: Flaw, receipt: int | None = None, *, until: int | None = None, line: int | None = None, detail: str = ""
-    ) -> None:
-        """Note a flaw."""
-        self.findings.append(Finding(self.device, flaw, self.source, receipt, until, line, detail))
-
-    def last_number(self) -> int:
-        """Return the highest number that a line of this copy bears."""
-        return max((*self.proven, *self.damaged), default=0)
-
-    def leaves(self) -> tuple[bytes, ...]:
-        """Return the leaf hashes of the receipts from 1 up to the first that is not proven."""
-        leaves: list[bytes] = []
-        while len(leaves) + 1 in self.proven:
-            leaves.append(leaf_hash(self.proven[len(leaves) + 1].line))
-        return tuple(leaves)
 
 
 def device_of(copy: LogCopy) -> DeviceId:
@@ -95,13 +55,14 @@ def device_of(copy: LogCopy) -> DeviceId:
     return UNKNOWN if first is None else first.device
 
 
-def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes]) -> Examined:
+def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes], depth: Depth = Depth.THOROUGH) -> Examined:
     """Return what a copy proves and what is wrong with it.
 
     Args:
         copy: as read.
         enrolled: the device's enrolled identity; without one its own word is taken, which makes it consistent at best.
         seen: the leaf hashes of this device's receipts that were seen before, from receipt 1 on.
+        depth: how deep to look where the checkpoint proves the lines; elsewhere each line is judged by itself at any depth.
     """
     examined = Examined(device_of(copy), copy.source)
     for name, problem in copy.unreadable.items():
@@ -110,14 +71,28 @@ def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes]) -> 
     if RECEIPTS not in copy.files and RECEIPTS not in copy.unreadable:
         examined.add(Flaw.RECEIPTS_MISSING)
     if examined.identity is not None:
-        is_vouched_for = CHECKPOINT in copy.files or CHECKPOINT in copy.unreadable
-        _read_lines(examined, examined.identity, copy.files.get(RECEIPTS, b""), may_be_torn=not is_vouched_for)
-        _check_chain(examined)
-        _check_head(examined, examined.identity, copy)
-        _compare_with_seen(examined, seen)
-        _check_course(examined)
+        _examine_lines(examined, examined.identity, copy, seen, depth)
     examined.findings = list(runs_joined(examined.findings))
     return examined
+
+
+def _examine_lines(examined: Examined, identity: Identity, copy: LogCopy, seen: Sequence[bytes], depth: Depth) -> None:
+    lines = Lines(copy.files.get(RECEIPTS, b""))
+    head = _head(identity, copy)
+    if isinstance(head, Checkpoint) and head.size <= len(lines.leaves) and root(lines.leaves[: head.size]) == head.root:
+        examined.sealed = lines.leaves[: head.size]
+        examined.checked = Checked(by_root=head.size)
+        is_all = head.size == len(lines.leaves) and not lines.unfinished
+        if depth is Depth.QUICK and is_all and lines.leaves[: len(seen)] == tuple(seen[: len(lines.leaves)]):
+            examined.head = head
+            return
+    is_vouched_for = CHECKPOINT in copy.files or CHECKPOINT in copy.unreadable
+    sealed = 0 if depth is Depth.THOROUGH else len(examined.sealed)
+    read_lines(examined, identity, lines, sealed=sealed, may_be_torn=not is_vouched_for)
+    _check_chain(examined)
+    _check_head(examined, head)
+    _compare_with_seen(examined, seen)
+    _check_course(examined)
 
 
 def _identity(examined: Examined, copy: LogCopy, enrolled: Identity | None) -> Identity | None:
@@ -139,111 +114,6 @@ def _identity(examined: Examined, copy: LogCopy, enrolled: Identity | None) -> I
     return enrolled or Identity(examined.device, stated.public_key)
 
 
-def _read_lines(examined: Examined, identity: Identity, receipts: bytes, *, may_be_torn: bool) -> None:
-    # What is left behind the last line counts as one that is cut short: a stick full of line feeds must not fill the memory.
-    lines = receipts.split(b"\n", LINES_MAX)
-    unfinished = lines.pop()
-    ahead = _Ahead(lines, identity.device)
-    strays: dict[Flaw, list[int]] = {}
-    number = 0
-    for position, line in enumerate(lines):
-        try:
-            receipt = envelope.open_line(line, identity)
-        except (MalformedError, EvidenceSignatureError) as error:
-            claim = envelope.peek_or_none(line)
-            claimed = _claimed(claim, identity.device)
-            flaw, detail = _flaw_behind(error, claim, identity)
-            if may_be_torn:
-                # Blocks of another log of the same build may fill a line that was not written, and it keeps its form.
-                flaw, detail = Flaw.TORN, "" if claimed is None else "whole in form, and not signed by this device's key"
-            named = _named(number + 1, claimed, position, ahead.of(position), is_blank=not line.strip())
-            if named is None:
-                strays.setdefault(flaw, []).append(position + 1)
-                continue
-            number = named
-            examined.damaged.add(number)
-            examined.add(flaw, number, line=position + 1, detail=detail)
-        else:
-            number = receipt.number
-            _take(examined, ProvenReceipt(receipt, line), position + 1)
-    for flaw, where in strays.items():
-        examined.add(flaw, line=where[0], detail="" if len(where) == 1 else f"{len(where)} such lines, the last is {where[-1]}")
-    if unfinished:
-        examined.damaged.add(number + 1)
-        examined.add(Flaw.TORN if may_be_torn else Flaw.CUT_SHORT, number + 1, line=len(lines) + 1)
-    _name_gaps(examined)
-    if any(finding.flaw is Flaw.TORN for finding in examined.findings):
-        # The blocks that were not written yet may hold what the device wrote there before.
-        examined.findings = [
-            replace(finding, flaw=Flaw.TORN) if finding.flaw in _OF_BEFORE else finding for finding in examined.findings
-        ]
-
-
-class _Ahead:
-    """The next line that claims to be a receipt of the device; no line is looked at twice, however many claim nothing."""
-
-    def __init__(self, lines: Sequence[bytes], device: DeviceId) -> None:
-        claims = ((position, _claimed(envelope.peek_or_none(line), device)) for position, line in enumerate(lines))
-        self._claims = ((position, number) for position, number in claims if number is not None)
-        self._next: tuple[int, int] | None = (-1, 0)
-
-    def of(self, position: int) -> tuple[int, int] | None:
-        """Return where the first such line behind `position` stands and the number that it claims; positions must rise."""
-        while self._next is not None and self._next[0] <= position:
-            self._next = next(self._claims, None)
-        return self._next
-
-
-def _claimed(receipt: Receipt | None, device: DeviceId) -> int | None:
-    """Return the number that an unproven line claims to have among a device's receipts, if it claims to be one of them."""
-    return receipt.number if receipt is not None and receipt.device == device else None
-
-
-def _named(expected: int, claimed: int | None, position: int, ahead: tuple[int, int] | None, *, is_blank: bool) -> int | None:
-    """Return the number by which to call a line that proves nothing, or None for one that stands where no receipt is lacking.
-
-    Its own word counts only if the next line agrees.
-    """
-    if claimed is not None:
-        return claimed if ahead == (position + 1, claimed + 1) else expected
-    if ahead is None:
-        return None if is_blank else expected
-    return None if ahead[0] - position > ahead[1] - expected else expected
-
-
-def _flaw_behind(
-    error: MalformedError | EvidenceSignatureError, claimed: Receipt | None, identity: Identity
-) -> tuple[Flaw, str]:
-    """Return why a line is no receipt of this device: a line of another device is told as that, not by its signature."""
-    if claimed is not None and claimed.device != identity.device:
-        return Flaw.FOREIGN_DEVICE, f"receipt {claimed.number} of {claimed.device}"
-    if isinstance(error, EvidenceSignatureError):
-        return Flaw.SIGNATURE, ""
-    return Flaw.MALFORMED, str(error)
-
-
-def _take(examined: Examined, proven: ProvenReceipt, line: int) -> None:
-    """Give a proven receipt its place, unless the place is taken."""
-    number = proven.receipt.number
-    if number in examined.proven:
-        same = examined.proven[number].line == proven.line
-        examined.add(Flaw.REPEATED if same else Flaw.FORKED, number, line=line)
-        return
-    if number < max(examined.proven, default=0):
-        examined.add(Flaw.OUT_OF_ORDER, number, line=line)
-    examined.proven[number] = proven
-
-
-def _name_gaps(examined: Examined) -> None:
-    torn = {finding.receipt for finding in examined.findings if finding.flaw is Flaw.TORN}
-    last = 0
-    for number in sorted({*examined.proven, *examined.damaged}):
-        if number > last + 1:
-            is_torn = last in torn or number in torn
-            examined.add(Flaw.TORN if is_torn else Flaw.MISSING, last + 1, until=number - 1)
-        last = number
-
-
 def _check_chain(examined: Examined) -> None:
     for number, each in sorted(examined.proven.items()):
         before = examined.proven.get(number - 1)
@@ -257,19 +127,26 @@ def _check_chain(examined: Examined) -> None:
             examined.add(Flaw.CHAIN, number)
 
 
-def _check_head(examined: Examined, identity: Identity, copy: LogCopy) -> None:
+def _head(identity: Identity, copy: LogCopy) -> Checkpoint | tuple[Flaw, str] | None:
+    """Return the checkpoint that the device signed, or what is wrong with it; nothing if it cannot be read."""
     if CHECKPOINT in copy.unreadable:
-        return
+        return None
     if CHECKPOINT not in copy.files:
-        examined.add(Flaw.CHECKPOINT_MISSING)
-        return
+        return Flaw.CHECKPOINT_MISSING, ""
     try:
-        head = checkpoint.open_note(copy.files[CHECKPOINT], identity)
+        return checkpoint.open_note(copy.files[CHECKPOINT], identity)
     except MalformedError as error:
-        examined.add(Flaw.CHECKPOINT_MALFORMED, detail=str(error))
-        return
+        return Flaw.CHECKPOINT_MALFORMED, str(error)
     except EvidenceSignatureError:
-        examined.add(Flaw.CHECKPOINT_SIGNATURE)
+        return Flaw.CHECKPOINT_SIGNATURE, ""
+
+
+def _check_head(examined: Examined, head: Checkpoint | tuple[Flaw, str] | None) -> None:
+    if head is None:
+        return
+    if not isinstance(head, Checkpoint):
+        flaw, detail = head
+        examined.add(flaw, detail=detail)
         return
     last = examined.last_number()
     if head.size > last:
@@ -285,9 +162,8 @@ def _check_head(examined: Examined, identity: Identity, copy: LogCopy) -> None:
 
 
 def _compare_with_seen(examined: Examined, seen: Sequence[bytes]) -> None:
-    for number, leaf in enumerate(seen, 1):
-        each = examined.proven.get(number)
-        if each is not None and leaf_hash(each.line) != leaf:
+    for number, leaf in examined.by_number():
+        if number <= len(seen) and leaf != seen[number - 1]:
             examined.add(Flaw.SEEN_OTHERWISE, number)
             # The chain carries the difference into every later one.
             return

@@ -25,10 +25,13 @@ from usbupdate.errors import (
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from usbupdate.core.identity import Identity
+
+    _Read = Callable[[str, int], bytes]
+    """What reads a file of one folder."""
 
 RECEIPTS_SIZE_MAX: Final = 64 << 20
 """As much as a device's ledger may ever hold."""
@@ -66,29 +69,14 @@ class LogPlace:
         """Return the copy, with whatever could not be read said in it."""
         source = f"{self.medium.mount}/{shown(self.path)}" if self.path else str(self.medium.mount)
         copy = LogCopy(source, self.folder, {}, {})
-        for name, limit in _EVIDENCE.items():
-            contents, problem = self._contents(name, limit)
-            part, planted = self._contents(name + PART_SUFFIX, limit)
-            # A link or the like in the place of the file is somebody's doing and no cut's.
-            is_planted = isinstance(problem, RejectedError)
-            if part is not None and not is_planted and counts_instead(name, contents, part, _identity_in(copy)):
-                copy.files[name] = part
-            elif contents is not None:
-                copy.files[name] = contents
-            elif problem is not None:
-                copy.unreadable[name] = str(problem)
-            elif isinstance(planted, RejectedError):
-                copy.unreadable[name] = str(planted)
-        return copy
-
-    def _contents(self, name: str, limit: int) -> tuple[bytes | None, RejectedError | MediumError | None]:
-        """Return what a file holds, or why it cannot be read; neither where there is none."""
         try:
-            return self.medium.read((*self.path, name), limit), None
+            with self.medium.held(self.path) as read:
+                _read_into(copy, read)
         except MediumFileMissingError:
-            return None, None
+            pass
         except (RejectedError, MediumError) as error:
-            return None, error
+            copy.unreadable.update(dict.fromkeys(_EVIDENCE, str(error)))
+        return copy
 
 
 def find_copies(places: Iterable[Path]) -> list[LogPlace]:
@@ -121,21 +109,44 @@ def _copies_in(place: Path) -> list[LogPlace]:
     return copies
 
 
+def _read_into(copy: LogCopy, read: _Read) -> None:
+    for name, limit in _EVIDENCE.items():
+        contents, problem = _contents(read, name, limit)
+        part, planted = _contents(read, name + PART_SUFFIX, limit)
+        # A link or the like in the place of the file is somebody's doing and no cut's.
+        is_planted = isinstance(problem, RejectedError)
+        if part is not None and not is_planted and counts_instead(name, contents, part, _identity_in(copy)):
+            copy.files[name] = part
+        elif contents is not None:
+            copy.files[name] = contents
+        elif problem is not None:
+            copy.unreadable[name] = str(problem)
+        elif isinstance(planted, RejectedError):
+            copy.unreadable[name] = str(planted)
+
+
+def _contents(read: _Read, name: str, limit: int) -> tuple[bytes | None, RejectedError | MediumError | None]:
+    """Return what a file holds, or why it cannot be read; neither where there is none."""
+    try:
+        return read(name, limit), None
+    except MediumFileMissingError:
+        return None, None
+    except (RejectedError, MediumError) as error:
+        return None, error
+
+
 def _devices_under(medium: DirectoryMedium, logs: MediumPath) -> list[LogPlace]:
     return [
-        LogPlace(medium, (*logs, name), DeviceId(name))
-        for name in _names(medium, logs)
-        if DEVICE_ID.fullmatch(name) and not _is_file(medium, (*logs, name))
+        LogPlace(medium, (*logs, name), DeviceId(name)) for name in _names_but_files(medium, logs) if DEVICE_ID.fullmatch(name)
     ]
 
 
-def _is_file(medium: DirectoryMedium, path: MediumPath) -> bool:
-    """Tell whether an ordinary file lies there, which no device put there; a link or a FIFO is told as what cannot be read."""
+def _names_but_files(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:
+    """Return what lies in a folder without ordinary files, which no device put there; a link is told as what cannot be read."""
     try:
-        medium.size(path)
+        return medium.names_but_files(folder)
     except (RejectedError, MediumError):
-        return False
-    return True
+        return ()
 
 
 def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core import strictjson
 from usbupdate.core.identity import Identity, decode, encode
 from usbupdate.core.merkle import HASH_SIZE, root
@@ -60,7 +60,7 @@ class Devices:
         """
         path = self._folder / f"{device}{_RECORD}"
         try:
-            raw = path.read_bytes()
+            raw = plainfile.read(path, _SIZE_MAX + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -103,10 +103,10 @@ class Devices:
     def _leaves(self, device: DeviceId, size: int) -> tuple[bytes, ...]:
         path = self._folder / f"{device}{_LEAVES}"
         try:
-            raw = path.read_bytes()
+            raw = plainfile.read(path, size * HASH_SIZE)
         except OSError as error:
             raise EnrolmentUnreadableError(path=str(path), problem=error.strerror or type(error).__name__) from error
-        return tuple(raw[start : start + HASH_SIZE] for start in range(0, min(size * HASH_SIZE, len(raw)), HASH_SIZE))
+        return tuple([raw[start : start + HASH_SIZE] for start in range(0, len(raw), HASH_SIZE)])
 
 
 def _encode(enrolment: Enrolment) -> bytes:

@@ -169,7 +169,7 @@ def _row(verdict: Verdict, sure: Sequence[Receipt]) -> DeviceRow:
         refused=sum(each.draft.count for each in sure if each.event in {Event.REFUSED, Event.REJECTED}),
         failed=sum(1 for each in sure if each.event in OUTCOMES and each.event is not Event.COMMITTED),
         findings=len(verdict.findings),
-        receipts=len(verdict.receipts),
+        receipts=verdict.count,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from usbupdate.audit.verdict import Verdict, require_good
+from usbupdate.audit.verdict import require_good
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from usbupdate.audit.verdict import Verdict
 
 
 class Taken:
@@ -21,7 +22,7 @@ class Taken:
     def __iter__(self) -> Iterator[Verdict]:
         for verdict in self._verdicts:
             yield verdict
-            self.bare.append(replace(verdict, receipts=()))
+            self.bare.append(verdict.bare())
 
     def require_good(self) -> None:
         """Return only if all that were taken are good.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.depth import Checked
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.verdict import Standing, Verdict
 from usbupdate.core.authorisation import used_in
@@ -15,6 +16,7 @@ from usbupdate.core.timefloor import is_believable, parse_time
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from usbupdate.audit.depth import Depth
     from usbupdate.audit.devices import Enrolment
     from usbupdate.core.judgement import Judgement
     from usbupdate.core.receipt import Receipt, Release
@@ -25,28 +27,36 @@ _TEXT_MAX: Final = 200
 _TRUST: Final = {Trust.FINGERPRINT: "fingerprint compared", Trust.FIRST_USE: "trusted on first use"}
 
 
-def told(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> Iterator[str]:
-    """Yield one line for each device, under it one for each finding, and at last which enrolled devices are not there."""
+def told(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId], depth: Depth) -> Iterator[str]:
+    """Yield a line for each device and for each finding, which enrolled devices are not there, and what was checked."""
     for verdict in verdicts:
         yield from _lines(verdict)
     absent = _absent(verdicts, enrolled)
     if absent:
         yield f"No log here of: {', '.join(absent)}"
+    checked = _checked_together(verdicts)
+    yield (
+        f"Checked ({depth}): {_receipts(checked.by_root)} by the root of signed checkpoints, "
+        f"{checked.by_contents} by their contents, {checked.by_signature} by their own signatures."
+    )
 
 
-def table(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> dict[str, Json]:
+def table(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId], depth: Depth) -> dict[str, Json]:
     """Return the verdicts as one JSON object."""
     return {
         "good": all(verdict.standing is Standing.OK for verdict in verdicts),
+        "depth": str(depth),
+        "checked": _checked_table(_checked_together(verdicts)),
         "devices": [
             {
                 "device": verdict.device,
                 "standing": str(verdict.standing),
                 "trust": None if verdict.trust is None else str(verdict.trust),
                 "fingerprint": verdict.fingerprint,
-                "receipts": len(verdict.receipts),
+                "receipts": verdict.count,
                 "seen_before": verdict.seen,
-                "last_event": str(verdict.receipts[-1].event) if verdict.receipts else None,
+                "last_event": None if verdict.last_event is None else str(verdict.last_event),
+                "checked": _checked_table(verdict.checked),
                 "sources": list(verdict.sources),
                 "findings": [finding.table() for finding in verdict.findings],
             }
@@ -111,6 +121,18 @@ def timeline_table(verdict: Verdict) -> dict[str, Json]:
     }
 
 
+def _checked_together(verdicts: Sequence[Verdict]) -> Checked:
+    return sum((verdict.checked for verdict in verdicts), Checked())
+
+
+def _checked_table(checked: Checked) -> dict[str, Json]:
+    return {"by_root": checked.by_root, "by_contents": checked.by_contents, "by_signature": checked.by_signature}
+
+
+def _receipts(count: int) -> str:
+    return "1 receipt" if count == 1 else f"{count} receipts"
+
+
 def _absent(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
     """Return the enrolled devices without a log here: no flaw of the evidence, but somebody may have taken a folder away."""
     there = {verdict.device for verdict in verdicts}
@@ -125,11 +147,10 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 
 def _line(verdict: Verdict) -> str:
     copies = "1 copy" if len(verdict.sources) == 1 else f"{len(verdict.sources)} copies"
-    receipts = "1 receipt" if len(verdict.receipts) == 1 else f"{len(verdict.receipts)} receipts"
-    words = [f"{receipts} in {copies}"]
-    if verdict.receipts:
-        words.append(f"last: {verdict.receipts[-1].event}")
-    if not verdict.findings and len(verdict.receipts) < verdict.seen:
+    words = [f"{_receipts(verdict.count)} in {copies}"]
+    if verdict.last_event is not None:
+        words.append(f"last: {verdict.last_event}")
+    if not verdict.findings and verdict.count < verdict.seen:
         words.append(f"an older copy: you have seen {verdict.seen}")
     if verdict.trust is not None:
         words.append(_TRUST[verdict.trust])

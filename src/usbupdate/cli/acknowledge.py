@@ -36,7 +36,7 @@ def acknowledge(
     """Cosign up to where the store holds each device's receipts; the next sticks bring it. It ends in the code of 'verify'."""
     enrolled = known(devices)
     with evidence([], store) as places, opened_for_change(repo) as office:
-        verdicts = verify(places, enrolled)
+        verdicts = [verdict.bare() for verdict in verify(places, enrolled)]
         done = acknowledging.acknowledge(office, received(places, verdicts, enrolled), key, now(), passphrases(passphrase_file))
     table: dict[str, Json] = {
         "repo": str(repo),

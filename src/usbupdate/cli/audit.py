@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from usbupdate.audit import terminal, wording
+from usbupdate.audit.depth import Depth
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import enrol
 from usbupdate.audit.selection import places_of
+from usbupdate.audit.taken import Taken
 from usbupdate.audit.verdict import require_good, verify as verify_copies
+from usbupdate.audit.workers import conclude
 from usbupdate.cli import acknowledge, auditfiles, show, store as store_commands
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, folder_of, known
 from usbupdate.cli.store import StoreAddress, evidence
@@ -42,12 +45,22 @@ def enroll(
 
 
 @app.command()
-def verify(mounts: Places = None, store: StoreAddress = None, devices: DevicesFolder = None, json: AsJson = False) -> None:
-    """Check every device's receipts: signatures, chain, gaps, checkpoint, and what was seen before."""
+def verify(
+    mounts: Places = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only compare each log as a whole with the device's signed checkpoint.")
+    ] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Check the signature of every single receipt too.")] = False,
+    store: StoreAddress = None,
+    devices: DevicesFolder = None,
+    json: AsJson = False,
+) -> None:
+    """Check every device's receipts: checkpoint, signatures, chain, gaps, contents, and what was seen before."""
+    depth = _depth(quick=quick, thorough=thorough)
     enrolled = known(devices)
     with evidence(mounts or [], store) as places:
-        verdicts = verify_copies(places, enrolled)
-    show.result(wording.table(verdicts, enrolled.names()), wording.told(verdicts, enrolled.names()), as_json=json)
+        verdicts = list(conclude(places, enrolled, depth))
+    show.result(wording.table(verdicts, enrolled.names(), depth), wording.told(verdicts, enrolled.names(), depth), as_json=json)
     require_good(verdicts)
 
 
@@ -62,6 +75,15 @@ def show_devices(
     """Show the fleet, or what a device did, oldest first, as far as it is proven; it ends in the code of 'verify'."""
     enrolled = known(devices)
     with evidence(mounts or [], store) as places:
-        verdicts = verify_copies(places if device is None else places_of(device, places), enrolled)
-    show.result({"devices": [*map(terminal.device_table, verdicts)]}, terminal.shown(verdicts, show.width()), as_json=json)
-    require_good(verdicts)
+        verdicts = Taken(verify_copies(places if device is None else places_of(device, places), enrolled))
+        if json:
+            show.result({"devices": [*map(terminal.device_table, verdicts)]}, (), as_json=True)
+        else:
+            show.result({}, terminal.shown(verdicts, show.width()), as_json=False)
+    verdicts.require_good()
+
+
+def _depth(*, quick: bool, thorough: bool) -> Depth:
+    if quick and thorough:
+        raise typer.BadParameter("--quick and --thorough exclude each other.")
+    return Depth.QUICK if quick else Depth.THOROUGH if thorough else Depth.CONTENTS

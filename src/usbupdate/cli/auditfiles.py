@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from usbupdate import durable
+from usbupdate.audit.depth import Depth
 from usbupdate.audit.evidence.archive import archive, office_files
 from usbupdate.audit.export.forms import Form, lines
 from usbupdate.audit.export.records import records
@@ -89,7 +90,7 @@ def evidence(
     enrolled = known(devices)
     with stored_or_on(mounts or [], store) as all_places:
         places = places_of(device, all_places)
-        verdicts = Taken(verify(places, enrolled))
+        verdicts = Taken(verify(places, enrolled, Depth.THOROUGH))
         verdict = next(iter(list(verdicts)))
         copies = [place.read() for place in places]
     office = office_files(repo, verdict) if repo else None

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.identity import verification_key
+from usbupdate.core.identity import has_signed
 from usbupdate.core.words import SEQUENCE_MAX
 from usbupdate.errors import EvidenceSignatureError, MalformedError
 
@@ -76,18 +76,11 @@ def open_note(raw: bytes, identity: Identity) -> Checkpoint:
         MalformedError: it is not exactly what `sign` writes for some size and root.
         EvidenceSignatureError: it is not signed by this device's key.
     """
-    from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError  # noqa: PLC0415 - the boot path needs none
-    from securesystemslib.signer import Signature  # noqa: PLC0415 - the same
-
     note = _parse(raw)
-    refusal = EvidenceSignatureError(document=_DOCUMENT, fingerprint=identity.fingerprint)
     origin = origin_of(identity)
-    if note.checkpoint.origin != origin or note.key_hash != key_hash(origin, identity.public_key):
-        raise refusal
-    try:
-        verification_key(identity).verify_signature(Signature(identity.fingerprint, note.signature.hex()), note.text)
-    except (UnverifiedSignatureError, VerificationError) as error:
-        raise refusal from error
+    is_this_devices = note.checkpoint.origin == origin and note.key_hash == key_hash(origin, identity.public_key)
+    if not is_this_devices or not has_signed(identity, note.text, note.signature):
+        raise EvidenceSignatureError(document=_DOCUMENT, fingerprint=identity.fingerprint)
     return note.checkpoint
 
 

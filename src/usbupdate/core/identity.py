@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NewType
 
 from usbupdate.core import strictjson
@@ -18,6 +19,7 @@ from usbupdate.core.words import DEVICE_ID, DIGEST, DeviceId, Digest
 from usbupdate.errors import UnusableValueError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from securesystemslib.signer import SSlibKey
 
 FORMAT: Final = 1
@@ -31,6 +33,10 @@ _PEM_BEGIN: Final = "-----BEGIN PUBLIC KEY-----\n"
 _PEM_END: Final = "\n-----END PUBLIC KEY-----\n"
 _SPKI_PREFIX: Final = bytes.fromhex("302a300506032b6570032100")
 _PEM_MAX: Final = 200
+_FORM: Final = re.compile(
+    rb'\{"device":"(?P<device>[a-z0-9-]{1,63})","fingerprint":"(?P<fingerprint>[0-9a-f]{64})","format":1,'
+    rb'"public_key":"-----BEGIN PUBLIC KEY-----\\n(?P<der>[A-Za-z0-9+/]{59}=)\\n-----END PUBLIC KEY-----\\n"\}\n'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,12 @@ class Identity:
     @property
     def fingerprint(self) -> Digest:
         """The SHA-256 of the raw public key: what is shown at provisioning, and the key id in every receipt."""
-        return Digest(hashlib.sha256(self.public_key).hexdigest())
+        return _fingerprint(self.public_key)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(key: PublicKey) -> Digest:
+    return Digest(hashlib.sha256(key).hexdigest())
 
 
 def encode(identity: Identity) -> bytes:
@@ -67,6 +78,18 @@ def decode(raw: bytes) -> Identity:
     Raises:
         MalformedError: it is not exactly what `encode` writes for some identity.
     """
+    if (found := _FORM.fullmatch(raw)) is not None:
+        device, fingerprint, der = found["device"], found["fingerprint"], base64.b64decode(found["der"])
+        identity = Identity(DeviceId(device.decode()), PublicKey(der[-PUBLIC_KEY_SIZE:]))
+        # One value, one form: base64 has several spellings of the same bytes.
+        is_canonical = base64.b64encode(_SPKI_PREFIX + identity.public_key) == found["der"]
+        if is_canonical and identity.fingerprint.encode() == fingerprint and DEVICE_ID.fullmatch(identity.device):
+            return identity
+    return _decode_by_field(raw)
+
+
+def _decode_by_field(raw: bytes) -> Identity:
+    """Return what `decode` returns; this is what says why not."""
     fields = strictjson.decode(raw, "identity", limit=IDENTITY_SIZE_MAX)
     fields.integer("format", FORMAT, FORMAT)
     device = DeviceId(fields.text("device", DEVICE_ID))
@@ -101,13 +124,27 @@ def public_key_pem(key: PublicKey) -> str:
     return _PEM_BEGIN + base64.b64encode(_SPKI_PREFIX + key).decode("ascii") + _PEM_END
 
 
-def verification_key(identity: Identity) -> SSlibKey:
-    """Return the key that checks this device's signatures, under its fingerprint as key id."""
-    return verification_key_of(identity.public_key)
-
-
 def verification_key_of(key: PublicKey) -> SSlibKey:
     """Return the key that checks signatures by the private half of `key`, under its fingerprint as key id."""
     from securesystemslib.signer import SSlibKey  # noqa: PLC0415 - the boot path reads identities without it
 
-    return SSlibKey(hashlib.sha256(key).hexdigest(), "ed25519", "ed25519", {"public": key.hex()})
+    return SSlibKey(_fingerprint(key), "ed25519", "ed25519", {"public": key.hex()})
+
+
+def has_signed(identity: Identity, message: bytes, signature: bytes) -> bool:
+    """Tell whether a signature over a message is by a device's key."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - the boot path reads identities without it
+
+    try:
+        _verifier(identity.public_key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@lru_cache(maxsize=8)
+def _verifier(key: PublicKey) -> Ed25519PublicKey:
+    # A log has thousands of lines under one key.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - the same
+
+    return Ed25519PublicKey.from_public_bytes(key)

@@ -27,6 +27,8 @@ RECEIPT_SIZE_MAX: Final = 64 << 10
 
 NO_PREVIOUS: Final = Digest("0" * 64)
 DETAIL_MAX: Final = 2000
+HINT_MAX: Final = 200
+LIST_MAX: Final = 64
 
 
 class Event(StrEnum):

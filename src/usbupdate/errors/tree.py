@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ExitCode(IntEnum):
@@ -77,6 +81,10 @@ class UsbupdateError(Exception):
 
     def __str__(self) -> str:
         return self.says.format_map({name: _printable(value) for name, value in vars(self).items()})
+
+    def __reduce__(self) -> tuple[Callable[..., UsbupdateError], tuple[()]]:
+        # An error may come out of another process of ours; by itself Python would forget the names of the values.
+        return partial(type(self), **vars(self)), ()
 
     @property
     def reason(self) -> str:

@@ -58,7 +58,7 @@ class Details:
             "fingerprint": verdict.fingerprint or "",
             "trust": _TRUST[verdict.trust],
             "copies": [one_line(source, _TEXT_MAX) for source in verdict.sources],
-            "receipts": len(verdict.receipts),
+            "receipts": verdict.count,
             "answers": [[each.question, each.text, str(each.proof)] for each in answers(verdict)],
             "findings": [_finding(each) for each in islice(verdict.findings, _FINDINGS_MAX)],
             "findings_left": max(len(verdict.findings) - _FINDINGS_MAX, 0),

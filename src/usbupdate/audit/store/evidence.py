@@ -14,7 +14,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from usbupdate.audit.chain import LINES_MAX, device_of
+from usbupdate.audit.chain import device_of
+from usbupdate.audit.lines import LINES_MAX
 from usbupdate.core import strictjson
 from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import literal, select
 
-from usbupdate.audit.chain import LINES_MAX, UNKNOWN
+from usbupdate.audit.chain import UNKNOWN
 from usbupdate.audit.copies import LogCopy
+from usbupdate.audit.lines import LINES_MAX
 from usbupdate.audit.store.database import rows_among
 from usbupdate.audit.store.evidence import CopyRow, Run, digest_of, is_as_it_came
 from usbupdate.audit.store.schema import COPIES, FILES, LINES, ORIGINS, RUNS

@@ -169,7 +169,7 @@ def _audit(stage: Stage) -> None:
     fingerprint = (stage.folder / "fingerprint.txt").read_text("ascii").strip()
     stage.run(f"audit enroll stick-of-last-spring --fingerprint {fingerprint} --devices auditor", shows=1)
     stage.run("audit show stick-of-last-spring --devices auditor", shows=24)
-    stage.run("audit verify stick-of-last-spring --devices auditor", shows=4)
+    stage.run("audit verify stick-of-last-spring --devices auditor", shows=5)
     log = stage.folder / "stick-of-last-spring/usbupdate/logs/gw-0001"
     lines = (log / "receipts.jsonl").read_bytes().splitlines()
     count = stage.status("gw-0001")["receipts"]
