@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from tests.field import Field, Rig
     from usbupdate.core.layout import MediumPath
 
-_KEYS: Final = {"device", "state", "booted", "reboot_pending", "sequence", "slots", "receipts", "last_event"}
+_KEYS: Final = {
+    "device", "state", "booted", "reboot_pending", "sequence", "slots", "receipts", "acknowledged_receipts", "trimmed_receipts",
+    "last_event",
+}  # fmt: skip
 _SLOT_KEYS: Final = {"path", "good", "tries", "version", "image_sha256"}
 
 

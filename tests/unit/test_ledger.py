@@ -12,6 +12,7 @@ from usbupdate.core import checkpoint, envelope, merkle
 from usbupdate.core.receipt import NO_PREVIOUS, Event
 from usbupdate.device import ledger as module
 from usbupdate.device.ledger import Ledger
+from usbupdate.device.ledgercontents import RECEIPTS_FILE
 from usbupdate.errors import LedgerError, LedgerShareError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def filled(folder: Path, count: int) -> Ledger:
 
 
 def receipts_file(folder: Path) -> Path:
-    return folder / module.RECEIPTS_FILE
+    return folder / RECEIPTS_FILE
 
 
 def test_ledger_is_the_ledger_that_the_agent_asks_for(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What an auditor may say has arrived: of each device in good order, the newest checkpoint all of whose receipts are at hand.
 
-Source: design, section 7, "Acknowledgement"; ADR 0019.
+Source: design, section 7, "Acknowledgement"; ADR 0020.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ def show_status(table: Mapping[str, Json], *, as_json: bool) -> None:
     pending = ", a restart is due" if table["reboot_pending"] else ""
     typer.echo(f"device {table['device'] or 'unknown'}: {table['state']}, runs slot {table['booted']}{pending}")
     typer.echo(f"sequence {table['sequence']}, {table['receipts']} receipts, last event: {table['last_event'] or 'none'}")
+    if table["acknowledged_receipts"]:
+        typer.echo(f"{table['acknowledged_receipts']} receipts are acknowledged, {table['trimmed_receipts']} of them trimmed")
     slots = table["slots"]
     for name, slot in slots.items() if isinstance(slots, dict) else ():
         if isinstance(slot, dict):

@@ -4,7 +4,7 @@ It is the cosigned checkpoint over the first so many receipts, and the complete 
 follow, these give the root of the device's own checkpoint; so a log that begins later proves as much as one that is whole, but
 for what the receipts before it say.
 
-Source: RFC 6962, section 2.1; ADR 0019.
+Source: RFC 6962, section 2.1; ADR 0020.
 """
 
 from __future__ import annotations

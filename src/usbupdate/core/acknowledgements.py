@@ -3,7 +3,7 @@
 One line is one canonical JSON object, and lines stand by rising device id, each once. A device looks for its own line and for
 nothing else: what stands on the others is neither read nor judged.
 
-Source: design, section 7, "Acknowledgement"; ADR 0019.
+Source: design, section 7, "Acknowledgement"; ADR 0020.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 TUF libraries keep a field that they do not know. What it cannot mean here names nobody: a field of a later form must not keep
 devices from updating.
 
-Source: design, section 7, "Acknowledgement"; ADR 0019.
+Source: design, section 7, "Acknowledgement"; ADR 0020.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from __future__ import annotations
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core import checkpoint, envelope, identity as identity_form
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
-from usbupdate.errors import EvidenceSignatureError, MalformedError
+from usbupdate.core import acknowledged, checkpoint, envelope, identity as identity_form
+from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.errors import EvidenceSignatureError, MalformedError, NewerFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,32 +26,41 @@ _ROWS_MAX: Final = 10_000
 
 
 def is_whole(name: str, contents: bytes) -> bool:
-    """Tell whether `identity.json` or `checkpoint` is of its form; of a file for people that cannot be told."""
+    """Tell whether one of the small files that prove something is of its form; of a file for people that cannot be told."""
     try:
         if name == IDENTITY:
             identity_form.decode(contents)
         elif name == CHECKPOINT:
             checkpoint.peek_unproven(contents)
+        elif name == ACKNOWLEDGED:
+            acknowledged.decode(contents)
         else:
             return False
     except MalformedError:
         return False
+    except NewerFormatError:
+        return True
     return True
 
 
-def whole_size(receipts: bytes, identity: Identity | None) -> int:
+def whole_size(receipts: bytes, identity: Identity | None, acknowledged_count: int = 0) -> int:
     """Return how many bytes at the beginning of `receipts.jsonl` are whole lines, each of which follows on the one before.
 
     Args:
         receipts: unproven.
         identity: whose they claim to be; without one, the last of these lines may have been put together from two.
+        acknowledged_count: how many of the first receipts are accounted for elsewhere, so that lines may be lacking among them.
     """
-    begin, end, before = 0, 0, b""
+    begin, end, before, number = 0, 0, b"", 0
     while (line_end := receipts.find(b"\n", end)) >= 0:
         line = receipts[end:line_end]
         claim = envelope.peek_or_none(line)
-        if claim is None or (before and claim.previous != envelope.line_digest(before)):
+        if claim is None:
             break
+        is_next = not before or claim.previous == envelope.line_digest(before)
+        if not is_next and not number < claim.number - 1 <= acknowledged_count:
+            break
+        number = claim.number
         begin, end, before = end, line_end + 1, line
     return end if identity is None or not before or _is_signed(before, identity) else begin
 
@@ -64,7 +73,9 @@ def _is_signed(line: bytes, identity: Identity) -> bool:
     return True
 
 
-def counts_instead(name: str, contents: bytes | None, part: bytes, identity: Identity | None) -> bool:
+def counts_instead(
+    name: str, contents: bytes | None, part: bytes, identity: Identity | None, acknowledged_count: int = 0
+) -> bool:
     """Tell whether `*.part` counts and not the file itself.
 
     Args:
@@ -72,14 +83,17 @@ def counts_instead(name: str, contents: bytes | None, part: bytes, identity: Ide
         contents: of the file in its place; None where there is none that can be read.
         part: contents of the other one.
         identity: whose log it claims to be.
+        acknowledged_count: as in `whole_size`.
     """
     if name != RECEIPTS:
         return is_whole(name, part) and (contents is None or not is_whole(name, contents))
     if contents is None:
         # A first copy; it counts as far as it goes.
         return True
-    whole = whole_size(contents, identity)
-    return whole < len(contents) and whole_size(part, identity) >= whole and part.startswith(contents[:whole])
+    whole = whole_size(contents, identity, acknowledged_count)
+    return (
+        whole < len(contents) and whole_size(part, identity, acknowledged_count) >= whole and part.startswith(contents[:whole])
+    )
 
 
 def begins_another_history(window: bytes, receipts: bytes, begin: int, identity: Identity) -> bool:

@@ -67,7 +67,10 @@ OUTCOMES: Final = frozenset({
 
 
 REFUSALS: Final = frozenset({Event.REFUSED, Event.REJECTED, Event.POSTPONED})
-"""What a stick can provoke as often as somebody likes."""
+"""What becomes of a stick that is not taken."""
+
+PROVOKED: Final = REFUSALS | {Event.FORK_SUSPECTED}
+"""What sticks can provoke as often as somebody likes, the last only with a stolen key."""
 
 
 class ClockQuality(StrEnum):

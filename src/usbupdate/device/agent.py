@@ -20,7 +20,7 @@ from usbupdate.core.record import Idle, Ready, Trial
 from usbupdate.device.media import opened
 from usbupdate.device.obligations import Obligations, Ports, Rest
 from usbupdate.device.patience import Patience, PatientMedium, opened_patiently
-from usbupdate.device.refusals import Refusals
+from usbupdate.device.refusals import Learned, Refusals
 from usbupdate.device.signals import Signal
 from usbupdate.device.taking import Taking
 from usbupdate.errors import (
@@ -62,6 +62,7 @@ class Agent:
         self._machine = machine
         self._progress = progress
         self._said: Signal | None = None
+        self._learned = Learned()
         record = machine.store.load()
         ports = Ports(
             store=machine.store,
@@ -139,6 +140,7 @@ class Agent:
             patience = stack.enter_context(Patience(lambda: self._say(Signal.BUSY, _SLOW)))
             medium: PatientMedium | None = None
             taking = Taking(self._machine, self.obligations, self._refusals, self._progress)
+            self._learned = taking.learned
             try:
                 opening = opened(source, self._machine.configuration)
                 medium = stack.enter_context(opened_patiently(source, opening, patience))
@@ -268,6 +270,8 @@ class Agent:
 
     def _finish(self, medium: PatientMedium | None, signal: Signal, why: str) -> None:
         """Write the log, then signal: `done` comes when the outcome is on the stick, or says that it is not (ADR 0007)."""
+        if self._learned.aside and self.rest is not Rest.REBOOTING:
+            why = f"{why} {self._learned.aside}".strip()
         if medium is not None and self.rest is not Rest.REBOOTING and self._machine.configuration.export_logs:
             try:
                 medium.use(lambda inner: self._machine.export(inner, self.obligations, signal, why))

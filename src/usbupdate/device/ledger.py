@@ -4,61 +4,60 @@ Nothing is written when a ledger is opened, so looking at a device changes nothi
 append. A checkpoint is kept beside the ledger before anybody sees it: a number that was vouched for is never used twice, not
 even when the disk loses the end of the file.
 
-Source: design, section 7. Implements `device.ports.Ledger`.
+Receipts that the office has acknowledged are given up, oldest first, when room is needed: first their leaf hashes are saved,
+then the file is replaced by one without them. Between the two both hold them, and a reader tells that by the first receipt that
+is left.
+
+Source: design, section 7; ADR 0020. Implements `device.ports.Ledger`.
 """
 
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable, plainfile
-from usbupdate.core import checkpoint, envelope
+from usbupdate.core import acknowledged, checkpoint, cosignature, envelope
+from usbupdate.core.acknowledged import Acknowledged
 from usbupdate.core.merkle import GrowingTree, leaf_hash
-from usbupdate.core.receipt import NO_PREVIOUS, REFUSALS, Receipt
-from usbupdate.device.ledgerfile import RECORD_SIZE_MAX, encode_record, records
-from usbupdate.errors import LedgerError, LedgerShareError, MalformedError
+from usbupdate.core.receipt import NO_PREVIOUS, PROVOKED, Receipt
+from usbupdate.device import ledgercontents
+from usbupdate.device.ledgercontents import ACKNOWLEDGED_FILE, CHECKPOINT_FILE, RECEIPTS_FILE, Contents, translated, trim
+from usbupdate.device.ledgerfile import RECORD_SIZE_MAX, encode_record
+from usbupdate.errors import ForkSuspectedError, LedgerError, LedgerShareError, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
     from securesystemslib.signer import Signer
 
-    from usbupdate.core.checkpoint import Checkpoint
     from usbupdate.core.identity import Identity
     from usbupdate.core.receipt import Draft
     from usbupdate.core.words import ReceiptId
 
-RECEIPTS_FILE: Final = "receipts"
-CHECKPOINT_FILE: Final = "checkpoint"
 SIZE_MAX: Final = 64 << 20
 RESERVE: Final = 8 * RECORD_SIZE_MAX
 """Bytes kept for what an attempt that was begun must still report: its outcome, and what may happen on the way there."""
 
 REFUSALS_SHARE: Final = 50
-"""Percent of the ledger past which refusals are only counted: nobody may fill it by inserting bad sticks."""
+"""Percent of the ledger past which what sticks provoke is only counted: nobody may fill it by inserting bad ones."""
 
+TRIM_ABOVE: Final = 50
+TRIM_TO: Final = 25
+"""Percent of the ledger past which acknowledged receipts are given up, and down to which: so it is seldom written anew."""
 
-@dataclass(slots=True)
-class _Contents:
-    """What is known of the file without keeping it in memory."""
-
-    tree: GrowingTree
-    ids: set[bytes]
-    end: int
-    last_line: bytes
+LINES_KEPT: Final = 10
+"""The newest receipts stay as they are: the next one names the last, and people are told the last ones."""
 
 
 class Ledger:
     """The receipts of one device in one folder; one process at a time may append."""
 
     def __init__(
-        self, folder: Path, identity: Identity, signer: Callable[[], Signer], contents: _Contents, size_max: int
+        self, folder: Path, identity: Identity, signer: Callable[[], Signer], contents: Contents, size_max: int
     ) -> None:
         self._folder = folder
         self._identity = identity
@@ -79,20 +78,7 @@ class Ledger:
         Raises:
             LedgerError: it cannot be read, an earlier receipt is damaged, or receipts that were vouched for are gone.
         """
-        kept = _kept_checkpoint(folder / CHECKPOINT_FILE, identity)
-        contents = _Contents(GrowingTree(), set(), 0, b"")
-        with _translated(), _reading(folder / RECEIPTS_FILE) as file:
-            for record in records(file) if file else ():
-                contents.tree.add(leaf_hash(record.line))
-                contents.ids.add(bytes.fromhex(record.id))
-                contents.end = record.end
-                contents.last_line = record.line
-                if kept and contents.tree.size == kept.size and contents.tree.root() != kept.root:
-                    raise LedgerError(problem=f"its first {kept.size} receipts are not the ones that were vouched for")
-        if kept and contents.tree.size < kept.size:
-            missing = contents.tree.size + 1
-            raise LedgerError(problem=f"receipt {missing} is damaged or gone, and {kept.size} were vouched for")
-        return cls(folder, identity, signer, contents, size_max)
+        return cls(folder, identity, signer, ledgercontents.read(folder, identity), size_max)
 
     def append(self, draft: Draft) -> None:
         """Sign and append a receipt unless one with this id is there; see `device.ports.Ledger`.
@@ -109,8 +95,10 @@ class Ledger:
         except MalformedError as error:
             raise LedgerError(problem=f"this receipt cannot be stated: {error.field}: {error.problem}") from error
         record = encode_record(draft.id, line)
+        if self._contents.end + len(record) > self._share(TRIM_ABOVE):
+            self._make_room()
         end = self._contents.end + len(record)
-        if draft.event in REFUSALS and end > min(self._size_max - RESERVE, self._size_max * REFUSALS_SHARE // 100):
+        if draft.event in PROVOKED and end > min(self._size_max - RESERVE, self._share(REFUSALS_SHARE)):
             raise LedgerShareError
         if end > self._size_max:
             raise LedgerError(problem=f"it has reached its limit of {self._size_max} bytes")
@@ -156,25 +144,72 @@ class Ledger:
         Raises:
             LedgerError: the state partition cannot be asked.
         """
-        with _translated():
+        with translated():
             folder = next(each for each in (self._folder, *self._folder.parents) if each.is_dir())
             free = shutil.disk_usage(folder).free
         return self._contents.end + RESERVE <= self._size_max and free >= RESERVE
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield the receipts' lines in order, without their line feeds.
+    def first(self) -> int:
+        """Return the number of the first receipt that was not trimmed; one more than there are, if there is none."""
+        return self._contents.first
+
+    def lines(self, start: int = 1) -> Iterator[bytes]:
+        """Yield the receipts' lines in order, without their line feeds, from a number on or from the first that is left.
 
         Raises:
             LedgerError: the file cannot be read, or was damaged since it was opened.
         """
-        found = 0
-        with _translated(), _reading(self._folder / RECEIPTS_FILE) as file:
-            for record in islice(records(file) if file else (), self.count()):
-                found += 1
-                yield record.line
-        if found < self.count():
-            # Without this, fewer would go out than the checkpoint beside them vouches for.
-            raise LedgerError(problem=f"receipt {found + 1} cannot be read any more")
+        return ledgercontents.lines(self._folder, self._contents, start)
+
+    def leaves(self) -> Iterator[bytes]:
+        """Yield the leaf hashes of all receipts, from number 1 on.
+
+        Raises:
+            LedgerError: as `lines`.
+        """
+        trimmed = self._contents.leaves
+        yield from (leaf for leaf, _ in trimmed)
+        yield from map(leaf_hash, self.lines(len(trimmed) + 1))
+
+    def acknowledged(self) -> Acknowledged | None:
+        """Return up to where the office has acknowledged the receipts, and what proves it; None if it has not."""
+        return self._contents.acknowledged
+
+    def acknowledge(self, note: bytes) -> None:
+        """Remember durably up to where the office holds the receipts, if that is further than was known.
+
+        Args:
+            note: a cosigned checkpoint of this device; whoever calls this has looked at its signatures.
+
+        Raises:
+            ForkSuspectedError: it is over receipts that are not these; nothing was remembered.
+            LedgerError: it could not be remembered, or the receipts could not be read.
+        """
+        head = cosignature.peek_unproven(note)
+        known = self._contents.acknowledged
+        if known is not None and known.checkpoint == head:
+            return
+        tree = self._tree_at(head.size)
+        if (tree.size, tree.root()) != (head.size, head.root):
+            problem = f"{head.size} of them, and it has written {self.count()}"
+            problem = problem if head.size > self.count() else f"the first {head.size} are others"
+            raise ForkSuspectedError(size=head.size, root=head.root.hex(), problem=problem)
+        if head.size <= (0 if known is None else known.checkpoint.size):
+            return
+        found = Acknowledged(note, tree.subtrees)
+        with translated():
+            durable.save(self._folder / ACKNOWLEDGED_FILE, acknowledged.encode(found), mode=durable.PRIVATE)
+        self._contents.acknowledged = found
+        if self._contents.end > self._share(TRIM_ABOVE):
+            self._make_room()
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root over the first `size` receipts, which are there.
+
+        Raises:
+            LedgerError: as `lines`.
+        """
+        return self._tree_at(size).root()
 
     def checkpoint(self) -> bytes:
         """Return the signed head over all receipts, which are durable; it is kept before it is returned.
@@ -185,16 +220,37 @@ class Ledger:
         """
         note = checkpoint.sign(self._identity, self.count(), self._contents.tree.root(), self._signer())
         path = self._folder / CHECKPOINT_FILE
-        with _translated():
+        with translated():
             # Ed25519 signs the same text in the same way, so an unchanged ledger costs no write.
             if not path.is_file() or plainfile.read(path, checkpoint.CHECKPOINT_SIZE_MAX) != note:
                 durable.make_directory(self._folder, mode=durable.PRIVATE_FOLDER)
                 durable.save(path, note, mode=durable.PRIVATE)
         return note
 
+    def _tree_at(self, size: int) -> GrowingTree:
+        return GrowingTree(islice(self.leaves(), size))
+
+    def _share(self, percent: int) -> int:
+        return self._size_max * percent // 100
+
+    def _make_room(self) -> None:
+        """Give up acknowledged receipts, oldest first, as far as that is of use; if the disk does not let us, nothing is lost.
+
+        Raises:
+            LedgerError: the ledger could not be read again afterwards.
+        """
+        known = self._contents.acknowledged
+        last = min(self.count() - LINES_KEPT, 0 if known is None else known.checkpoint.size)
+        if last < self.first():
+            return
+        # It may have been done, or the half of it, also where it failed: what lies there counts.
+        with suppress(LedgerError):
+            trim(self._folder, self._contents, last, self._share(TRIM_TO))
+        self._contents = ledgercontents.read(self._folder, self._identity)
+
     def _write(self, record: bytes) -> None:
         path = self._folder / RECEIPTS_FILE
-        with _translated():
+        with translated():
             durable.make_directory(self._folder, mode=durable.PRIVATE_FOLDER)
             if path.exists() and path.stat().st_size != self._contents.end:
                 durable.truncate(path, self._contents.end)
@@ -205,33 +261,3 @@ class Ledger:
                 with suppress(OSError):
                     durable.truncate(path, self._contents.end)
                 raise
-
-
-def _kept_checkpoint(path: Path, identity: Identity) -> Checkpoint | None:
-    """Return what was last vouched for, if anything was; its signature is our own and not looked at."""
-    try:
-        with _translated():
-            kept = checkpoint.peek_unproven(plainfile.read(path, checkpoint.CHECKPOINT_SIZE_MAX + 1)) if path.exists() else None
-    except MalformedError as error:
-        raise LedgerError(problem=f"{path} is damaged: {error.problem}") from error
-    if kept is not None and kept.origin != checkpoint.origin_of(identity):
-        raise LedgerError(problem=f"it belongs to {kept.origin}, not to {checkpoint.origin_of(identity)}")
-    return kept
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[BinaryIO | None]:
-    """Yield the file, or nothing if there is none."""
-    if not path.exists():
-        yield None
-        return
-    with plainfile.opened(path) as file:
-        yield file
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LedgerError(problem=error.strerror or type(error).__name__) from error

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Final
 
 from usbupdate import durable
 from usbupdate.core import identity as identity_form
+from usbupdate.core.acknowledged import ACKNOWLEDGED_SIZE_MAX
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
 from usbupdate.core.layout import IDENTITY, LOG_NAMES, LOGS, PART_SUFFIX, RECEIPTS, TOP, log_path, shown
-from usbupdate.core.logparts import begins_another_history, is_whole
+from usbupdate.core.logparts import begins_another_history, counts_instead, is_whole
+from usbupdate.device.logmatch import Held, compared
 from usbupdate.errors import (
     LogConflictError,
     LogFolderHostileError,
@@ -45,10 +47,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from usbupdate.core.identity import Identity
+    from usbupdate.device.ledger import Ledger
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK: Final = 1 << 20
-_SMALL_MAX: Final = max(IDENTITY_SIZE_MAX, CHECKPOINT_SIZE_MAX)
+_SMALL_MAX: Final = max(IDENTITY_SIZE_MAX, CHECKPOINT_SIZE_MAX, ACKNOWLEDGED_SIZE_MAX)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -80,7 +83,7 @@ class LogFolder:
             for each in (name, name + PART_SUFFIX):
                 with self._translated(each):
                     if not self._is_absent(each) and not _is_ordinary((self._folder / each).lstat()):
-                        raise LogFolderHostileError(name=self._shown(each))
+                        raise LogFolderHostileError(name=self.shown(each))
 
     def require_own_identity(self) -> None:
         """Refuse a folder in which another key goes by this device's id."""
@@ -91,7 +94,25 @@ class LogFolder:
                 raw = self._reader.read((each,), identity_form.IDENTITY_SIZE_MAX)
             with suppress(MalformedError):
                 if identity_form.decode(raw) != self._identity:
-                    raise LogConflictError(name=self._shown(each))
+                    raise LogConflictError(name=self.shown(each))
+
+    def held(self, ledger: Ledger) -> Held:
+        """Return what of the device's receipts lies there, in whichever of the two files holds more.
+
+        Raises:
+            LedgerError: the device's own receipts could not be read.
+        """
+        found = [Held()]
+        for each in (RECEIPTS, RECEIPTS + PART_SUFFIX):
+            if not self._is_absent(each):
+                with self._translated(each):
+                    found.append(compared(self._blocks(each), ledger))
+        return max(found, key=lambda held: (len(held.lines), len(held.stray) if held.is_cut else 0))
+
+    def read(self, name: str) -> bytes:
+        """Return what a small file holds, or the one that counts instead; nothing if there is none."""
+        contents, part = self._read(name), self._read(name + PART_SUFFIX)
+        return part if counts_instead(name, contents or None, part, self._identity) else contents
 
     def require_earlier_state(self, receipts: bytes) -> None:
         """Refuse to write where anything lies that is neither the beginning of these receipts nor what a cut left of them.
@@ -101,10 +122,10 @@ class LogFolder:
         held = {each: self._held(each, receipts) for each in (RECEIPTS, RECEIPTS + PART_SUFFIX)}
         for each, found in held.items():
             if found is not None and not found.is_beginning and self._goes_on_otherwise(each, receipts, found):
-                raise LogConflictError(name=self._shown(each))
+                raise LogConflictError(name=self.shown(each))
         found, part = held.values()
         if found is not None and not found.is_beginning and not _stands_in(part, found):
-            raise LogConflictError(name=self._shown(RECEIPTS))
+            raise LogConflictError(name=self.shown(RECEIPTS))
 
     def save(self, name: str, contents: bytes) -> None:
         """Make a file hold `contents`, durably, and prove it; one that holds them already is not written."""
@@ -148,7 +169,7 @@ class LogFolder:
         durable.rewrite(self._folder / name, contents, begin=0 if held is None else held.same)
         self._forget_cached(name)
         if not self._holds(name, contents):
-            raise LogNotKeptError(name=self._shown(name))
+            raise LogNotKeptError(name=self.shown(name))
 
     def _holds(self, name: str, contents: bytes) -> bool:
         held = self._held(name, contents)
@@ -175,6 +196,12 @@ class LogFolder:
             window = self._reader.read_at((name,), begin, min(_BLOCK, held.size - begin))
         return begins_another_history(window, receipts, begin, self._identity)
 
+    def _blocks(self, name: str) -> Iterator[bytes]:
+        """Yield a file piece by piece: of what somebody else put there, no more is read than where it stops being ours."""
+        size = self._reader.size((name,))
+        for offset in range(0, size, _BLOCK):
+            yield self._reader.read_at((name,), offset, min(_BLOCK, size - offset))
+
     def _forget_cached(self, name: str) -> None:
         """Make the next read come from the stick, as far as the system allows."""
         descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -189,10 +216,11 @@ class LogFolder:
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
-        with _translated(self._shown(name)):
+        with _translated(self.shown(name)):
             yield
 
-    def _shown(self, name: str) -> str:
+    def shown(self, name: str) -> str:
+        """Return where one of the files lies, as a person reads it."""
         return shown(log_path(self._identity.device, name))
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from usbupdate.core.acknowledged import Acknowledged
     from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.judgement import Judgement
     from usbupdate.core.layout import MediumReader
@@ -178,6 +179,13 @@ class Machine:
 
         return Installer(manifest, medium, images, bases, self.workers, unpack)
 
+    def acknowledge(self, trusted: Trusted, medium: MediumReader) -> None:
+        """Take the office's word on this device's receipts from a stick; see `device.acknowledging`."""
+        from usbupdate.device.acknowledging import take_word  # noqa: PLC0415 - needs cryptography
+
+        if isinstance(self.ledger, Ledger):
+            take_word(medium, trusted.acknowledgers, identity.load(self.configuration.state_dir), self.ledger)
+
     def export(self, medium: Medium, obligations: Obligations, signal: Signal, why: str) -> None:
         """Bring the receipts that the stick lacks onto it; see `device.logexport`."""
         from usbupdate.device.logexport import export_log  # noqa: PLC0415 - needs cryptography
@@ -216,6 +224,14 @@ class UnavailableLedger:
         return 0
 
     def newest(self) -> Draft | None:
+        """Return None: none can be read."""
+        return None
+
+    def first(self) -> int:
+        """Return 1: nothing is known to be trimmed."""
+        return 1
+
+    def acknowledged(self) -> Acknowledged | None:
         """Return None: none can be read."""
         return None
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from usbupdate.core import lifecycle
 from usbupdate.core.lifecycle import Tried
-from usbupdate.core.receipt import REFUSALS, CheckResult, Draft, Event, Problem
+from usbupdate.core.receipt import PROVOKED, CheckResult, Draft, Event, Problem
 from usbupdate.core.record import (
     Activating,
     Attempt,
@@ -45,7 +45,7 @@ from usbupdate.errors import (
 if TYPE_CHECKING:
     from usbupdate.core.lifecycle import Boot
     from usbupdate.core.receipt import Moment
-    from usbupdate.core.words import Slot
+    from usbupdate.core.words import ReceiptId, Slot
     from usbupdate.device.ports import BootLoader, DeadMan, Drafts, Installation, Judge, Rebooter, RebootGate, ReceiptLog, Store
 
 
@@ -149,6 +149,10 @@ class Obligations:
         """Commit what is on trial without waiting for its checks: a person asked for it."""
         self.change(lifecycle.passed(self.record, ()))
         return self.settle()
+
+    def holds(self, receipt: ReceiptId) -> bool:
+        """Tell whether a receipt with this id is in the ledger."""
+        return self._ports.ledger.holds(receipt)
 
     def append(self, record: DeviceRecord, *drafts: Draft) -> None:
         """Save a changed record together with receipts that are no attempt's outcome, and append them when the ledger can."""
@@ -265,7 +269,7 @@ class Obligations:
         """Append what is pending; tell whether the ledger took all but refusals beyond their share."""
         left = self._append(self.record.pending)
         self.change(lifecycle.pending_appended(self.record, left, self._ledger_count()))
-        return self.ledger_problem is None and all(draft.event in REFUSALS for draft in left)
+        return self.ledger_problem is None and all(draft.event in PROVOKED for draft in left)
 
     def _append(self, drafts: tuple[Draft, ...]) -> tuple[Draft, ...]:
         """Append what the ledger takes, and return the rest: one receipt that it refuses never holds up the others."""

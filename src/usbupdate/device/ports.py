@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from usbupdate.core.acknowledged import Acknowledged
     from usbupdate.core.lifecycle import Tried
     from usbupdate.core.receipt import Check, Draft, Moment, Traffic
     from usbupdate.core.record import Attempt, DeviceRecord
@@ -121,6 +122,12 @@ class Ledger(ReceiptLog, Protocol):
 
     def newest(self) -> Draft | None:
         """Return what the newest receipt says, if there is one; raises `LedgerError` where it is none of ours."""
+
+    def first(self) -> int:
+        """Return the number of the first receipt that is still there as a whole."""
+
+    def acknowledged(self) -> Acknowledged | None:
+        """Return up to where the office has acknowledged the receipts, if it has."""
 
     def has_room(self) -> bool:
         """Tell whether whatever one more attempt may have to report is sure to fit."""

@@ -22,7 +22,7 @@ from usbupdate.core.words import BUNDLE_NAME, SEQUENCE_MAX, VERSION, DeviceId
 from usbupdate.device import identity, lock
 from usbupdate.device.configuration import ClockTrust, Configuration, read_configured_root
 from usbupdate.device.drafts import DeviceDrafts
-from usbupdate.device.ledger import RECEIPTS_FILE
+from usbupdate.device.ledgercontents import RECEIPTS_FILE
 from usbupdate.device.machine import LEDGER_FOLDER, TRUST_FOLDER, open_ledger
 from usbupdate.device.reliance import require_closed
 from usbupdate.device.statestore import PROVISIONED_FILE, StateStore

@@ -35,6 +35,8 @@ class Learned:
     judgement: Judgement | None = None
     bundle: BundleRef | None = None
     checks: tuple[Check, ...] = ()
+    aside: str = ""
+    """What a person is to know beside the answer to the stick, for nothing depends on it."""
 
     def judged_by(self, judgement: Judgement) -> None:
         """Keep by what time the stick's metadata are judged."""

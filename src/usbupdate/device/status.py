@@ -76,6 +76,7 @@ def status_table(
         slots: what was found out about each slot.
     """
     newest: Draft | None = None
+    acknowledged = ledger.acknowledged()
     with suppress(LedgerError):
         newest = ledger.newest()
     return {
@@ -86,6 +87,8 @@ def status_table(
         "sequence": None if record is None else record.committed.sequence,
         "slots": {str(slot): report.table() for slot, report in slots.items()},
         "receipts": ledger.count(),
+        "acknowledged_receipts": 0 if acknowledged is None else acknowledged.checkpoint.size,
+        "trimmed_receipts": ledger.first() - 1,
         "last_event": None if newest is None else str(newest.event),
     }
 

@@ -17,6 +17,7 @@ from usbupdate.core.layout import TARGETS, names_or_none, require_no_lost_manife
 from usbupdate.core.policy import Insertion, Offer, choose, with_authorisations
 from usbupdate.core.receipt import BundleRef, Event
 from usbupdate.core.record import Activating, Attempt, Idle, Installed, KnownRoot, Ready
+from usbupdate.device.acknowledging import record_suspicion
 from usbupdate.device.health import Gate, ask_gates
 from usbupdate.device.installation import StickInstallation
 from usbupdate.device.machine import GATES_LIMIT_S, Machine
@@ -24,12 +25,15 @@ from usbupdate.device.obligations import Obligations, Rest
 from usbupdate.device.refusals import Learned, Refusals
 from usbupdate.device.slotimages import close_all
 from usbupdate.errors import (
+    AcknowledgementError,
     DegradedError,
+    ForkSuspectedError,
     GatePostponedError,
     GateRefusedError,
     LeavingError,
     LedgerFullError,
     MediumError,
+    NotReadyError,
     OlderStickError,
     RefusedError,
     RejectedError,
@@ -88,7 +92,12 @@ class Taking:
         if trusted is None:
             return None
 
-        # 3. Is it for this device?
+        # 3. Does it bring word of receipts that have arrived? That may be what makes room for more of them.
+        self._take_word(trusted, medium)
+        if not self._machine.ledger.has_room():
+            raise LedgerFullError
+
+        # 4. Is it for this device?
         offer = self._choose(self._offers(trusted, medium), trusted, medium, insertion)
         if offer is None:
             return None
@@ -96,10 +105,10 @@ class Taking:
         slot = self._obligations.boot.slot.other
         require_fits(offer.manifest, self._machine.slots.capacity(slot))
 
-        # 4. Does the owner allow it now?
+        # 5. Does the owner allow it now?
         self._ask_gates()
 
-        # 5. Is every byte there that the slot lacks?
+        # 6. Is every byte there that the slot lacks?
         images = self._machine.slots.open(slot)
         stack.callback(close_all, images)
         bases = self._bases(offer.manifest, medium, stack)
@@ -123,8 +132,6 @@ class Taking:
             if problem is not None or not (is_stuck and insertion is Insertion.PERSON):
                 raise DegradedError(problem=str(problem or lifecycle.STUCK_OUTSIDE.text))
         self._machine.require_reliable()
-        if not self._machine.ledger.has_room():
-            raise LedgerFullError
 
     def _refresh(self, medium: PatientMedium) -> Trusted | None:
         """Return what is trusted now; the state remembers the newest root and the time floor, also those of a bad stick."""
@@ -139,6 +146,16 @@ class Taking:
             self.learned.accepted(trusted)
             self._remember(KnownRoot(trusted.root_version, trusted.root_sha256), trusted.floor)
         return trusted
+
+    def _take_word(self, trusted: Trusted, medium: PatientMedium) -> None:
+        """Take the office's word on this device's receipts; whatever is wrong with it changes nothing else."""
+        try:
+            self._machine.acknowledge(trusted, medium.reader)
+        except (AcknowledgementError, NotReadyError) as error:
+            self.learned.aside = f"{error} {error.hint}"
+        except ForkSuspectedError as error:
+            self.learned.aside = f"{error} {error.hint}"
+            record_suspicion(error, self.learned, self._obligations, self._machine.drafts)
 
     def _remember(self, root: KnownRoot, time_floor: str) -> None:
         self._obligations.change(replace(self._obligations.record, root=root, time_floor=time_floor))

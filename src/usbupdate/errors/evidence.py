@@ -67,6 +67,8 @@ class AcknowledgementError(EvidenceError):
 class ForkSuspectedError(EvidenceError):
     """The office holds receipts in a device's name that the device did not write."""
 
+    size: int
+    root: str
     problem: str
     says = "The office holds receipts under this device's name and key that are not this device's: {problem}."
     hint = "Bring this stick to the auditor, and tell the release office: two devices may bear one name and key."

@@ -2,7 +2,7 @@
 
 Whoever holds such a key can make devices give up room that receipts take which somebody keeps elsewhere, and nothing else.
 
-Source: design, section 7, "Acknowledgement"; ADR 0019.
+Source: design, section 7, "Acknowledgement"; ADR 0020.
 """
 
 from __future__ import annotations

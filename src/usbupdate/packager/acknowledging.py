@@ -3,7 +3,7 @@
 What was acknowledged once is never taken back: a device may have given up its own copy since. So the number never falls, and
 what contradicts it is refused and named.
 
-Source: design, section 7, "Acknowledgement"; ADR 0019.
+Source: design, section 7, "Acknowledgement"; ADR 0020.
 """
 
 from __future__ import annotations
