@@ -1,6 +1,6 @@
 """What stays of receipts that were trimmed: the leaf hash and the id of each, so that no proof and no memory is lost.
 
-    usbupdate leaf hashes 1, and a line feed
+    leaf hashes of usbupdate 1, and a line feed
     for each receipt from number 1 on: 32 bytes leaf hash, 16 bytes id
     SHA-256 of all that
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEAVES_SIZE_MAX: Final = 64 << 20
 """Of more than a million receipts; beyond that nothing is trimmed."""
 
-_HEAD: Final = b"usbupdate leaf hashes 1\n"
+_HEAD: Final = b"leaf hashes of usbupdate 1\n"
 _ID_SIZE: Final = 16
 _ENTRY: Final = HASH_SIZE + _ID_SIZE
 
