@@ -14,6 +14,7 @@ import pytest
 
 from tests.inmemory import folder_in_memory
 from tests.matrix import By, On, attack
+from tests.power.fat_image import MISSING, FatImage
 from tests.power.reordered_disk import SECTOR, OperationLog
 from tests.power.volatile_disk import Picture, lay_down
 from tests.receipts import chain, device, draft
@@ -104,10 +105,8 @@ class Bench:
 
     def judge(self, picture: Picture, held: int, what: str) -> None:
         """Lay down what a cut left, and let the auditor look at it, the device go on, and the auditor look again."""
-        self.layouts += 1
         lay_down(picture, self._top, ("stick",))
-        verdict = self.verdict(held)
-        self._judge_left(verdict, held, what)
+        self.judge_left(held, what)
         try:
             self.export()
         except UsbupdateError as error:
@@ -118,7 +117,10 @@ class Bench:
             told = "" if after is None else [finding.sentence() for finding in after.findings]
             self.problems.append(f"{what}: the next log is not in order: {told}")
 
-    def _judge_left(self, verdict: Verdict | None, held: int, what: str) -> None:
+    def judge_left(self, held: int, what: str) -> None:
+        """Let the auditor look at what a cut left."""
+        self.layouts += 1
+        verdict = self.verdict(held)
         if verdict is None:
             if held:
                 self.problems.append(f"{what}: the whole folder is gone")
@@ -174,6 +176,49 @@ def test_whatever_a_cut_leaves_of_a_log_nobody_is_accused_and_the_next_one_is_wh
     assert bench.layouts > 100
 
 
+@pytest.mark.skipif(bool(MISSING), reason=f"not here: {', '.join(MISSING)}")
+@pytest.mark.parametrize("start", [STARTS[0], STARTS[3]], ids=lambda start: start.name)
+def test_whatever_sectors_of_a_real_fat_a_cut_keeps_nobody_is_accused(
+    top: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    bench = swept_on_real_fat(top, start, monkeypatch)
+    assert bench.problems == []
+    assert bench.layouts > 100
+
+
+def swept_on_real_fat(top: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Do to a file system in an image what is done to a log, keep any of the sectors of each step, and judge what is left."""
+    bench = started(top, start)
+    log = bench.stick / "usbupdate/logs/gw-0001"
+    image = FatImage(top / "image", ("usbupdate", "logs", "gw-0001"))
+    for path in log.iterdir() if start.held else ():
+        image.write(path.name, path.read_bytes())
+    steps: list[tuple[str, bytes | None]] = []
+    rewrite, remove = durable.rewrite, durable.remove
+
+    def rewriting(path: Path, contents: bytes, *, begin: int = 0) -> None:
+        steps.append((path.name, contents))
+        rewrite(path, contents, begin=begin)
+
+    def removing(path: Path) -> None:
+        steps.append((path.name, None))
+        remove(path)
+
+    monkeypatch.setattr(durable, "rewrite", rewriting)
+    monkeypatch.setattr(durable, "remove", removing)
+    bench.export()
+    for seed, (name, contents) in enumerate(steps):
+        before = image.contents()
+        if contents is None:
+            image.remove(name)
+        else:
+            image.write(name, contents)
+        for number in image.torn(before, image.contents(), SAMPLES, seed):
+            image.copy_out(log)
+            bench.judge_left(start.held, f"step {seed}, {name}, layout {number}")
+    return bench
+
+
 def test_the_sweep_finds_a_log_that_gets_its_name_by_a_rename(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def save(log: object, name: str, contents: bytes) -> None:
         durable.save(log._folder / name, contents)  # type: ignore[attr-defined]
@@ -182,9 +227,16 @@ def test_the_sweep_finds_a_log_that_gets_its_name_by_a_rename(top: Path, monkeyp
     assert swept(top, STARTS[3]).problems
 
 
-def test_the_sweep_finds_a_log_that_is_written_once_only(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def save(log: object, name: str, contents: bytes) -> None:
-        durable.rewrite(log._folder / name, contents)  # type: ignore[attr-defined]
+def write_once(log: object, name: str, contents: bytes) -> None:
+    durable.rewrite(log._folder / name, contents)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(logfolder.LogFolder, "save", save)
+
+def test_the_sweep_finds_a_log_that_is_written_once_only(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfolder.LogFolder, "save", write_once)
     assert swept(top, STARTS[3]).problems
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not here: {', '.join(MISSING)}")
+def test_on_a_real_fat_too_the_sweep_finds_a_log_that_is_written_once_only(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfolder.LogFolder, "save", write_once)
+    assert swept_on_real_fat(top, STARTS[3], monkeypatch).problems
