@@ -15,10 +15,10 @@ from tests.attack.test_sticks import require_no_harm, require_takes
 from tests.field import NEXT, OFFERED, digest, load
 from tests.matrix import By, On, attack
 from usbupdate.core import authorisation as authorisations, identity as identity_form
-from usbupdate.core.authorisation import Authorisation
+from usbupdate.core.authorisation import NUMBER_MAX, Authorisation
 from usbupdate.core.timefloor import ClockReading
 from usbupdate.core.trust import refresh
-from usbupdate.core.words import DeviceId
+from usbupdate.core.words import DeviceId, Digest
 from usbupdate.device.obligations import Rest
 from usbupdate.device.offers import AUTHORISATIONS_MAX, read_authorisations
 from usbupdate.errors import (
@@ -31,8 +31,11 @@ from usbupdate.errors import (
     MediumFileSizeError,
     NewerFormatError,
     OlderSequenceError,
+    UnusableValueError,
 )
 from usbupdate.medium import DirectoryMedium
+from usbupdate.packager import downgrade
+from usbupdate.packager.downgrade import Wish
 from usbupdate.trustfiles import TrustFiles
 
 if TYPE_CHECKING:
@@ -196,3 +199,17 @@ def test_of_many_authorisations_the_latest_few_are_looked_for(field: Field, rig:
         trusted = refresh(TrustFiles(Path(scratch)), root, medium, ClockReading(field.now, trusted=True))
     assert read_authorisations(trusted, Counting(field.good), made.device, 0) == [latest]
     assert Counting.asked == AUTHORISATIONS_MAX
+
+
+@attack(
+    By.SIGNER,
+    On.SERVICE,
+    "the highest number is given to an authorisation, and another one is made for the device",
+    "a number beyond it is refused before anything is signed: no device could read it",
+)
+def test_the_number_after_the_last_one_is_refused_and_not_signed_for_nobody(field: Field) -> None:
+    field.release(NEXT)
+    wish = Wish("gw-1", Digest("a" * 64), f"gw-{OFFERED}", "CHG-1", number=NUMBER_MAX)
+    downgrade.allow(field.office, wish, field.now)
+    with pytest.raises(UnusableValueError, match="number"):
+        downgrade.allow(field.office, replace(wish, number=None), field.now)

@@ -202,3 +202,23 @@ def test_what_others_may_change_is_not_run(owners: Path, tmp_path: Path, opened:
     (owners.parent / opened).chmod(0o755)
     announcer.announce(Signal.DONE)
     assert (tmp_path / "ran").exists()
+
+
+@attack(
+    By.LOCAL,
+    On.SLOT,
+    "a script that the signal command gives to its interpreter can be changed by others",
+    "every path that the command names is looked at, not its program alone",
+)
+def test_a_signal_command_whose_script_others_may_change_is_not_run(owners: Path, tmp_path: Path) -> None:
+    script = owners / "10-a"
+    announcer = DeviceAnnouncer(
+        SignalsConfiguration(command=("/bin/sh", str(script)), led=None), lambda _: None, tmp_path / "status", tmp_path
+    )
+    script.chmod(0o777)
+    announcer.announce(Signal.DONE)
+    assert not (tmp_path / "ran").exists()
+
+    script.chmod(0o755)
+    announcer.announce(Signal.DONE)
+    assert (tmp_path / "ran").exists()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tuf.api.metadata import MetaFile, Root, Snapshot, Timestamp
 
-from tests.field import NEXT, OFFERED, Field, load, metadata_file
+from tests.field import NEXT, OFFERED, RUNNING, Field, load, metadata_file
 from tests.matrix import By, On, attack
 from usbupdate.core.rootrules import SIGNED_TIME
 from usbupdate.core.timefloor import format_time
+from usbupdate.core.words import SEQUENCE_MAX
 from usbupdate.device.obligations import Rest
 from usbupdate.packager import keys, office, sessions
 from usbupdate.packager.metadata import Role
@@ -120,6 +121,29 @@ def test_stolen_timestamp_key_shuts_the_office_out_until_it_is_rotated(field: Fi
     assert rig.update(field.stick("cures", "gw")).rest is Rest.IDLE
     runs(rig, NEXT)
     assert rig.record().time_floor < format_time(field.now + timedelta(days=1))
+
+
+@attack(
+    By.STOLEN_KEY,
+    On.SERVICE,
+    "a stolen timestamp key signs a version that the device's state cannot hold",
+    "such a version is rejected, and the state that names one is never saved",
+)
+@pytest.mark.parametrize("version", [SEQUENCE_MAX + 1, 10**17 - 1])
+def test_stolen_timestamp_key_leaves_no_state_that_cannot_be_read(version: int, field: Field) -> None:
+    thief = thief_with(field, Role.TIMESTAMP)
+    timestamp = load(thief.good, Timestamp)
+    timestamp.version = version
+    metadata_file(thief.good, timestamp).write_bytes(thief.press.sign(timestamp))
+    rig = field.rig
+    is_turned_away(rig, thief.good, "metadata-malformed")
+    runs(rig, RUNNING)
+
+    # The office cures the device as it always does.
+    rotate(field, Hands({Role.TIMESTAMP: [key(field, "timestamp")]}))
+    field.release(NEXT)
+    assert rig.update(field.stick("cures", "gw")).rest is Rest.IDLE
+    runs(rig, NEXT)
 
 
 @attack(

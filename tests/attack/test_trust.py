@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from securesystemslib.signer import CryptoSigner, SSlibKey
-from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.metadata import Metadata, TargetFile, Timestamp
 
 from tests.attack.metadata_office import START, TIME, Office, new_key
 from tests.matrix import By, On, attack
@@ -916,6 +916,18 @@ def test_target_without_a_whole_digest_is_rejected(hashes: dict[str, object], of
     _sign_raw(office, table, office.targets.version)
     office.publish("snapshot", "timestamp")
     device.rejects(office, RejectedError, "targets")
+
+
+@attack(
+    By.SIGNER,
+    On.SLOT,
+    "a list of bundles is signed by people who saw part of it wiped off their terminal, by the digest of a target that is none",
+    "a list with a target whose digest is none is rejected, whatever the target is called",
+)
+def test_target_of_any_name_with_a_digest_that_steers_terminals_is_rejected(office: Office, device: Device) -> None:
+    office.targets.targets["allow-me"] = TargetFile(1, {"sha256": "\x1b[2A\x1b[0J"}, "allow-me")
+    office.publish()
+    device.rejects(office, MetadataMalformedError, "a target has no SHA-256")
 
 
 @attack(By.STICK, On.SERVICE, "a manifest without end", "its size is signed")

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,11 +20,14 @@ from tests.matrix import By, On, attack
 from tests.office import NOW, Bench
 from tests.receipts import chain, checkpoint_over, device, draft, write_log
 from tests.source import CHECKOUT, PACKAGE
+from usbupdate.audit.depth import Checked
+from usbupdate.audit.evidence.archive import office_files
+from usbupdate.audit.verdict import Standing, Verdict
 from usbupdate.cli.audit import app
 from usbupdate.core import envelope, identity as identity_form
 from usbupdate.core.identity import public_key_pem
 from usbupdate.core.receipt import NO_PREVIOUS, BundleRef, Event, Receipt
-from usbupdate.core.words import BundleName, Digest
+from usbupdate.core.words import BundleName, DeviceId, Digest
 from usbupdate.errors import DeviceNotThereError, EvidenceBrokenError, NotEnrolledError, UnusableFileError
 from usbupdate.packager import keys, office
 from usbupdate.packager.keys import Algorithm
@@ -330,3 +334,46 @@ def test_an_archive_is_one_that_anybody_can_unpack(tmp_path: Path) -> None:
         names = packed.namelist()
     assert names == sorted(names)
     assert {name.split("/")[0] for name in names} == {"evidence-gw-0001"}
+
+
+@attack(
+    By.STICK,
+    On.OFFICE,
+    "a log whose text steers the terminal of whoever verifies the evidence",
+    "the verifier prints what can be seen, and a sign for what cannot",
+)
+def test_the_verifier_prints_nothing_that_steers_a_terminal(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log" / "gw-0001", 2)
+    first, _, rest = (log / "receipts.jsonl").read_bytes().partition(b"\n")
+    line = json.loads(first)
+    said = json.loads(base64.b64decode(line["payload"]))
+    said["predicate"]["event"] = "committed\x1b[2J\x1b[HEverything agrees.\x1b[8m"
+    line["payload"] = base64.b64encode(json.dumps(said).encode()).decode()
+    (log / "receipts.jsonl").write_bytes(json.dumps(line).encode() + b"\n" + rest)
+    code, told = verified(unpacked(tmp_path, tmp_path / "log"))
+    assert code != 0
+    assert "Everything agrees" in told
+    assert "\x1b" not in told
+
+
+@attack(
+    By.STICK,
+    On.OFFICE,
+    "metadata without end on a stick that is given for the office's",
+    "all of them together have a limit",
+)
+def test_a_stick_given_for_the_offices_metadata_does_not_fill_the_memory(mount: Path) -> None:
+    folder = mount / "usbupdate" / "metadata"
+    folder.mkdir(parents=True)
+    for number in range(1, 200):
+        with (folder / f"{number}.root.json").open("wb") as file:
+            file.truncate(8 << 20)
+    verdict = Verdict(DeviceId("gw-1"), Standing.OK, None, None, (), 0, (), (), 0, None, Checked())
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnusableFileError, match="more than an office ever has"):
+            office_files(mount, verdict)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 256 << 20

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.matrix import By, On, attack
 from usbupdate.device.answering import is_answered_beside
-from usbupdate.device.facts import FileSystem, StickDevice
+from usbupdate.device.facts import PARTS_MAX, FileSystem, StickDevice
 from usbupdate.errors import MediumUnreadableError
 
 if TYPE_CHECKING:
@@ -65,3 +66,28 @@ def test_a_disk_with_partitions_leaves_the_answer_to_them(tmp_path: Path) -> Non
 
 def test_a_folder_is_no_partition(tmp_path: Path) -> None:
     assert not is_answered_beside(tmp_path, ALLOWED)
+
+
+@attack(
+    By.STICK,
+    On.SERVICE,
+    "a stick of very many partitions, each of which is announced and looks at all the others",
+    "the first sixteen are looked at and answer for it; udev announces no others",
+)
+def test_a_stick_of_very_many_partitions_is_not_looked_at_by_each_of_them_for_all(tmp_path: Path) -> None:
+    disk = tmp_path / "sda"
+    parts = [disk / f"sda{number}" for number in range(1, 257)]
+    for number, part in enumerate(parts, start=1):
+        part.mkdir(parents=True)
+        (part / "partition").write_text(f"{number}\n")
+        (part / "dev").write_text(f"8:{number}\n")
+    looked = 0
+
+    def probed(_: Path) -> FileSystem:
+        nonlocal looked
+        looked += 1
+        return FileSystem()
+
+    answers = [is_answered_beside(part, ALLOWED, lambda path: StickDevice(path, "", path), probed) for part in parts]
+    assert answers == [False] + 255 * [True]
+    assert looked <= PARTS_MAX * PARTS_MAX

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SCHEMA = json.loads((CHECKOUT / "tests" / "ocsf" / "schema.json").read_text(encoding="utf-8"))
 CLASSES = {6002: "application_lifecycle", 2004: "detection_finding"}
+FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH COMMERCIAL AT}")
 HEADER_PART = re.compile(r"(?<!\\)\|")
 PAIR = re.compile(r"(?:^| )(\w+)=((?:\\[\\=n]|[^\\=])*?)(?= \w+=|$)")
 
@@ -131,14 +132,30 @@ def test_a_table_has_a_column_for_each_field_and_a_row_for_each_record(stick: Pa
 
 
 @attack(By.STICK, On.OFFICE, "a cell that a spreadsheet runs as a formula", "an apostrophe before it makes it text")
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\n=", " =", "\N{FULLWIDTH EQUALS SIGN}"])
+@pytest.mark.parametrize("sign", [*FORMULA, "\t=", "\n=", " ="])
 def test_no_cell_of_a_table_is_a_formula(mount: Path, devices: Devices, sign: str) -> None:
     found = told(hostile(mount, f"{sign}HYPERLINK(A1)"), devices)
     text = "".join(lines(Form.CSV, found, "1.0", NOW))
     cells = [cell for row in csv.reader(io.StringIO(text, newline="")) for cell in row]
     assert len([cell for cell in cells if "HYPERLINK" in cell]) == 7
-    assert [cell for cell in cells if cell.lstrip("\t\r\n ")[:1] in {"=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}"}] == []
+    assert [cell for cell in cells if cell.lstrip("\t\r\n ").startswith(FORMULA)] == []
     assert len(text.splitlines()) == 1 + len(found)
+
+
+@attack(
+    By.STICK,
+    On.OFFICE,
+    "a cell that is a formula where spreadsheets part cells by semicolons",
+    "an apostrophe stands where such a cell would begin, too",
+)
+@pytest.mark.parametrize("text", [";=HYPERLINK(A1);", "|@HYPERLINK(A1)", "a; +HYPERLINK(A1)"])
+def test_no_cell_is_a_formula_where_semicolons_part_cells(mount: Path, devices: Devices, text: str) -> None:
+    # Half of Europe's spreadsheets open a file of that name so.
+    written = "".join(lines(Form.CSV, told(hostile(mount, text), devices), "1.0", NOW))
+    rows = [row for mark in ";|," for row in csv.reader(io.StringIO(written, newline=""), delimiter=mark)]
+    cells = [cell.lstrip(" ") for row in rows for cell in row]
+    assert [cell for cell in cells if "HYPERLINK" in cell]
+    assert [cell for cell in cells if cell.startswith(FORMULA)] == []
 
 
 def test_a_line_of_json_gives_back_the_record(stick: Path, devices: Devices) -> None:

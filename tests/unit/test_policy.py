@@ -248,6 +248,12 @@ def test_of_several_orders_the_one_with_the_highest_number_counts() -> None:
         chosen([one], [allowed(one, 3, floor=1), allowed(one, 5, floor=2)], running(3))
 
 
+def test_a_later_authorisation_that_does_not_count_does_not_hide_one_that_does() -> None:
+    older = offer(1)
+    counts, ended = allowed(older, 1), allowed(older, 2, expires="2026-05-01T00:00:00Z")
+    assert chosen([older, offer(3)], [counts, ended], running(2)) == replace(older, authorisation=counts)
+
+
 @attack(By.OLD_STICK, On.SLOT, "an authorisation to go back is used again", "its number is used up with the commit")
 def test_a_used_authorisation_does_not_count_again() -> None:
     older = offer(1)

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.matrix import By, On, attack
 from usbupdate.device.process import BARE_ENVIRONMENT, Companion, Finished, run
 
 
@@ -122,6 +126,31 @@ def test_a_companion_without_an_answer_is_an_os_error(script: str, error: type[O
     with pytest.raises(error):
         one.ask(b"\n", 2, timeout_s=0.5 if error is TimeoutError else 20)
     one.stop()
+
+
+@attack(
+    By.STICK,
+    On.SERVICE,
+    "a decompressor that was taken over answers without being asked, and listens no more",
+    "one that speaks before it was asked, or lets its pipe run full, is given up",
+)
+def test_a_companion_that_answers_without_listening_is_given_up_in_time() -> None:
+    # It needs no question to see what lies in the memory that it shares.
+    one = Companion(
+        [sys.executable, "-c", "import os\nwhile True: os.write(1, bytes(4096))"], descriptors=(), environment=BARE_ENVIRONMENT
+    )
+
+    def ask() -> None:
+        with suppress(OSError):
+            for _ in range(20_000):
+                one.ask(bytes(12), 1, timeout_s=1.0)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(10)
+    is_stuck = asking.is_alive()
+    one.stop()
+    assert not is_stuck
 
 
 def test_a_companion_that_is_stopped_is_gone_with_its_children_and_leaves_nothing_open() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.matrix import By, On, attack
 from usbupdate.device.configuration import SignalsConfiguration
 from usbupdate.device.signals import LIGHTS, TEXT_MAX, DeviceAnnouncer, Signal
 
@@ -105,3 +107,21 @@ def test_no_broken_way_keeps_the_others_from_being_used(tmp_path: Path) -> None:
 
     DeviceAnnouncer(NOTHING, closed, tmp_path / "status.json").announce(Signal.DONE)
     assert json.loads((tmp_path / "status.json").read_bytes())["signal"] == "done"
+
+
+@attack(
+    By.STICK,
+    On.SERVICE,
+    "a name that the device's console has no letters for",
+    "a console that cannot show a line keeps neither light nor command from saying it",
+)
+def test_a_console_that_cannot_show_a_name_does_not_keep_the_signal_from_the_person(tmp_path: Path) -> None:
+    console = io.TextIOWrapper(io.BytesIO(), encoding="iso-8859-15")
+    command = tmp_path / "buzz"
+    command.write_text(f"#!/bin/sh\necho $1 > {tmp_path}/heard\n")
+    command.chmod(0o755)
+    announcer = DeviceAnnouncer(
+        SignalsConfiguration((str(command),), None), lambda line: print(line, file=console), tmp_path / "status.json"
+    )
+    announcer.announce(Signal.REFUSED, "The stick holds both \u540d\u524d and \u540d\u524d.")
+    assert (tmp_path / "heard").read_text() == "refused\n"

@@ -12,6 +12,7 @@ import pytest
 from usbupdate.device.board import TRIAL_WORD
 from usbupdate.device.configuration import HEALTH_TIMEOUT_MAX_S
 from usbupdate.device.deadman import NO_TRIAL
+from usbupdate.device.facts import PARTS_MAX
 from usbupdate.device.statestore import PROVISIONED_FILE
 
 TOP = Path(__file__).parents[2]
@@ -70,8 +71,13 @@ def follow(device: dict[str, str], *, behind_usb: bool) -> dict[str, str]:
     return assigned
 
 
-PARTITION = {"ACTION": "add", "SUBSYSTEM": "block", "ENV{DEVTYPE}": "partition", "ENV{ID_FS_USAGE}": "filesystem"}
-PARTITION["ATTR{partition}"] = "1"
+PARTITION = {
+    "ACTION": "add",
+    "SUBSYSTEM": "block",
+    "ENV{DEVTYPE}": "partition",
+    "ENV{ID_FS_USAGE}": "filesystem",
+    "ATTR{partition}": "1",
+}
 WANTS = "ENV{SYSTEMD_WANTS}"
 
 
@@ -91,6 +97,16 @@ def test_an_unpartitioned_stick_and_a_blank_one_start_the_agent() -> None:
 def test_a_partition_whose_file_system_is_not_recognised_starts_the_agent(usage: str) -> None:
     partition = PARTITION | {"ENV{ID_FS_USAGE}": usage, "ENV{ID_PART_TABLE_TYPE}": "dos", "ATTR{size}": "2048"}
     assert WANTS in follow(partition, behind_usb=True)
+
+
+def test_of_very_many_partitions_the_first_sixteen_start_the_agent_and_automounters_leave_them_all_alone() -> None:
+    stick = PARTITION | {"ENV{ID_BUS}": "usb", "ATTR{size}": "2048"}
+    starting = []
+    for number in range(1, 257):
+        assigned = follow(stick | {"ATTR{partition}": str(number)}, behind_usb=True)
+        assert assigned["ENV{UDISKS_IGNORE}"] == "1"
+        starting += [number] if WANTS in assigned else []
+    assert starting == list(range(1, PARTS_MAX + 1))
 
 
 def test_a_partitioned_disk_and_an_empty_card_reader_do_not_start_the_agent() -> None:

@@ -1,4 +1,4 @@
-"""What an outsider found on the office's side that should not succeed; each fails until it is mended."""
+"""A folder that travels to people who sign elsewhere, changed by somebody on the way or while it is read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from typer.testing import CliRunner
 
 from tests.commands import usbupdate
+from tests.matrix import By, On, attack
 from usbupdate.cli import repo as repo_commands
 from usbupdate.cli.main import app
 from usbupdate.packager import sessions
@@ -57,6 +58,12 @@ def bundle(sequence: int) -> None:
     usbupdate("bundle", "create", "image", *order, "--repo", "daily/repo")
 
 
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "a folder that travels names a key of GnuPG, with a configuration beside it that starts a program",
+    "keys are files and tokens; no program is started for one",
+)
 def test_a_folder_that_travels_cannot_have_gpg_run_with_a_configuration_of_its_own() -> None:
     bundle(1)
     usbupdate("repo", "export", "daily/repo", "safe/trip")
@@ -89,12 +96,17 @@ def edited(path: str) -> Metadata[Targets]:
     return Metadata[Targets].from_bytes(Path(path).read_bytes())
 
 
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "a list of bundles wipes part of itself off the signer's terminal",
+    "what is shown is made of signs that are all seen",
+)
 def test_what_a_signer_is_shown_cannot_be_wiped_off_the_terminal_by_what_waits() -> None:
     bundle(1)
     usbupdate("repo", "export", "daily/repo", "safe/trip")
     targets = edited("safe/trip/staged/targets.json")
-    # Devices look at no target of that name, and at no value that they do not need: they take such a list. A release whose name
-    # sorts before it is shown first, and is gone by the time anybody reads.
+    # A release whose name sorts before it is shown first, and would be gone by the time anybody reads.
     targets.signed.targets["allow-me"] = TargetFile(1, {"sha256": ERASE}, "allow-me")
     targets.signatures.clear()
     Path("safe/trip/staged/targets.json").write_bytes(targets.to_bytes())
@@ -102,6 +114,12 @@ def test_what_a_signer_is_shown_cannot_be_wiped_off_the_terminal_by_what_waits()
     assert all(text.isprintable() for text in shown), shown
 
 
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "the place of a key, in a folder that travels, steers the signer's terminal",
+    "what is shown is made of signs that are all seen",
+)
 def test_a_reference_in_a_folder_that_travels_does_not_steer_the_terminal() -> None:
     usbupdate("repo", "rotate", "daily/repo", "--key", f"targets={SAFE[0]}.pub")
     usbupdate("repo", "export", "daily/repo", "safe/trip")
@@ -113,6 +131,12 @@ def test_a_reference_in_a_folder_that_travels_does_not_steer_the_terminal() -> N
     assert all(text.isprintable() for text in shown), shown
 
 
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "a pipe lies in a folder that travels, and nobody writes into it",
+    "nothing but plain files is opened",
+)
 @pytest.mark.parametrize("name", ["staged/targets.json", "office.json", "metadata/1.root.json"])
 def test_a_pipe_in_a_folder_that_travels_does_not_keep_the_signer_waiting(name: str) -> None:
     bundle(1)
@@ -124,6 +148,12 @@ def test_a_pipe_in_a_folder_that_travels_does_not_keep_the_signer_waiting(name: 
     subprocess.run(command, timeout=20, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "a digest in a list of bundles is the path of something outside the folder",
+    "names are built of digests and plain names alone",
+)
 def test_a_digest_in_a_folder_that_travels_is_no_path() -> None:
     bundle(1)
     usbupdate("repo", "export", "daily/repo", "safe/trip")
@@ -136,6 +166,12 @@ def test_a_digest_in_a_folder_that_travels_is_no_path() -> None:
     subprocess.run(command, timeout=20, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "a folder that travels gives other bytes when it is signed than when it was shown",
+    "each file of metadata is read once",
+)
 def test_what_is_signed_is_what_was_shown_though_the_folder_changes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle(1)
     usbupdate("repo", "export", "daily/repo", "safe/trip")
@@ -155,4 +191,5 @@ def test_what_is_signed_is_what_was_shown_though_the_folder_changes_meanwhile(mo
     monkeypatch.setattr(repo_commands, "require_yes", swap)
     CliRunner().invoke(app, ["repo", "sign", "safe/trip", "--key", SAFE[1]])
     found = [edited(str(each)) for each in Path("safe/trip").glob("*/*targets.json")]
+    assert [list(each.signed.targets) for each in found if each.signatures][-1:] == [["gw-1.json"]]
     assert [each for each in found if each.signatures and "gw-9.json" in each.signed.targets] == []
