@@ -191,5 +191,5 @@ def test_what_is_signed_is_what_was_shown_though_the_folder_changes_meanwhile(mo
     monkeypatch.setattr(repo_commands, "require_yes", swap)
     CliRunner().invoke(app, ["repo", "sign", "safe/trip", "--key", SAFE[1]])
     found = [edited(str(each)) for each in Path("safe/trip").glob("*/*targets.json")]
-    assert [list(each.signed.targets) for each in found if each.signatures][-1:] == [["gw-1.json"]]
+    assert ["gw-1.json"] in [list(each.signed.targets) for each in found if each.signatures]
     assert [each for each in found if each.signatures and "gw-9.json" in each.signed.targets] == []
