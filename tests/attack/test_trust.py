@@ -19,6 +19,7 @@ from usbupdate.core.layout import metadata_path, target_path
 from usbupdate.core.receipt import ClockQuality
 from usbupdate.core.timefloor import BELIEVABLE
 from usbupdate.core.trust import ClockReading, Trusted
+from usbupdate.core.words import SEQUENCE_MAX
 from usbupdate.errors import (
     AliasedTargetError,
     ConfiguredRootError,
@@ -809,6 +810,15 @@ def test_metadata_of_another_role_is_rejected(role: str, office: Office, device:
 def test_signed_nonsense_is_malformed(field: str, value: object, office: Office, device: Device) -> None:
     _sign_raw(office, {**office.timestamp.to_dict(), field: value})
     device.rejects(office, MetadataMalformedError, "timestamp")
+
+
+def test_version_is_as_large_as_a_record_can_hold_and_no_larger(office: Office, device: Device) -> None:
+    office.timestamp.version = SEQUENCE_MAX
+    office.sign_again("timestamp")
+    assert device.insert(office).timestamp_version == SEQUENCE_MAX
+    office.timestamp.version += 1
+    office.sign_again("timestamp")
+    device.rejects(office, MetadataMalformedError, r"^The timestamp metadata is malformed: its version is too large\.$")
 
 
 @attack(By.STICK, On.SERVICE, "a root with nonsense for signatures", "an error of the tree, never a crash")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.commands import usbupdate
 from usbupdate.cli import boot as boot_path, joining
 from usbupdate.core.policy import Insertion
 from usbupdate.core.receipt import Event
@@ -233,3 +234,14 @@ def test_what_became_of_a_release_is_said_where_the_stick_was_pulled_before(fiel
     power_cycle(rig)
     boot_path.boot(config(rig))
     assert sentence(rig).startswith("done")
+
+
+def test_a_person_without_an_entry_among_the_users_is_named_by_their_number(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    rig = field.rig
+    usbupdate("device", "install", field.good, "--config", config(rig))
+    rig.boot()
+    assert rig.last().operator == "user 4000000001"

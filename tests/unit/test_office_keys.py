@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, strategies as st
 
+from tests.matrix import By, On, attack
 from usbupdate.errors import KeyExistsError, KeyLockedError, KeyUnusableError, OfficeKeyError, TokenUriError, UnusableFileError
 from usbupdate.packager import keys
 from usbupdate.packager.keyring import KeyRing
@@ -77,11 +78,26 @@ def test_a_uri_means_the_same_key_as_the_path(tmp_path: Path) -> None:
     assert signer.public_key.keyid == made.keyid
 
 
-@pytest.mark.parametrize("uri", ["hsm:2", "hsm:two", "pkcs11:id=%02", "awskms:some-key"])
-def test_a_token_or_service_that_does_not_answer_ends_in_a_sentence(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("uri", ["hsm:2", "hsm:two", "pkcs11:id=%02"])
+def test_a_token_that_does_not_answer_ends_in_a_sentence(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYKCS11LIB", raising=False)
     with pytest.raises(OfficeKeyError):
         keys.public_key(uri, no_passphrase)
+
+
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "the reference of a key leads to a program or a service that signs",
+    "a reference is a file or a token, and any other URI is refused before it is asked",
+)
+@pytest.mark.parametrize("uri", ["gnupg:", "gnupg:folder/of/theirs", "awskms:some-key", "gcpkms:some/key"])
+def test_a_reference_that_starts_a_program_or_asks_a_service_is_refused_with_a_sentence(tmp_path: Path, uri: str) -> None:
+    made = keys.create(tmp_path / "alice.pem")
+    for ask in (lambda: keys.public_key(uri, no_passphrase), lambda: keys.open_signer(uri, made, no_passphrase)):
+        with pytest.raises(KeyUnusableError) as refused:
+            ask()
+        assert str(refused.value) == f"The key {uri} cannot be used: only file2, pkcs11, hsm can be asked for it."
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from securesystemslib.signer import SSlibKey
+from tuf.api.metadata import Role as KeysOfRole
 
+from tests.matrix import By, On, attack
 from tests.office import NOW, Bench, open_bench
 from usbupdate.errors import (
     NoOfficeError,
@@ -113,6 +115,67 @@ def test_what_is_signed_is_shown_before(board: Bench) -> None:
     offer = board.release(1)
     text = "\n".join(change.text for change in sessions.changes(board.office))
     assert f"+ gw-1.json, sha256 {offer.bundle.sha256}" in text
+
+
+def test_a_list_that_other_people_have_to_sign_again_is_shown_before(board: Bench) -> None:
+    bob, dave = [str(board.folder / "bob-at-home.pem")], board.key("dave")
+    offer = board.release(1)
+    assert sessions.sign(board.office, NOW, extra=bob).missing == ()
+    (board.folder / "dave.pem").rename(board.folder / "dave-at-home.pem")
+    office.rotate(board.office, NOW, Hands({Role.TARGETS: [f"{dave}.pub"]}, {Role.TARGETS: 1}))
+    assert board.office.metadata.staged_targets() is None
+    shown = [change.text for change in sessions.changes(board.office) if change.role is Role.TARGETS]
+    assert shown[0] == "version 2, the same 1 target(s) for other people to sign"
+    assert shown[1] == f"  = gw-1.json, sha256 {offer.bundle.sha256}"
+    assert any(text.startswith("      image of rootfs: ") for text in shown)
+
+    visit = sessions.sign(board.office, NOW, extra=[*bob, str(board.folder / "dave-at-home.pem")])
+    assert visit.missing == ()
+    targets = board.office.metadata.targets()
+    assert targets is not None
+    assert (targets.signed.version, list(targets.signed.targets)) == (2, ["gw-1.json"])
+    assert set(targets.signatures) == {keys.public_key(f"{dave}.pub", no_passphrase).keyid}
+
+
+def test_a_list_to_sign_again_whose_manifest_is_gone_is_shown_all_the_same(board: Bench) -> None:
+    board.release(1)
+    sessions.sign(board.office, NOW, extra=[str(board.folder / "bob-at-home.pem")])
+    office.rotate(board.office, NOW, Hands({Role.TARGETS: [f"{board.key('dave')}.pub"]}, {Role.TARGETS: 1}))
+    (manifest,) = (board.office.path / "targets").iterdir()
+    manifest.unlink()
+    assert "  = gw-1.json, whose manifest cannot be read" in [change.text for change in sessions.changes(board.office)]
+
+
+@attack(
+    By.NETWORK,
+    On.OFFICE,
+    "the published list of bundles is exchanged, and a root that names its signer waits beside it",
+    "a list that was not shown is not signed",
+)
+def test_a_list_that_was_not_shown_is_not_signed(board: Bench) -> None:
+    board.release(1)
+    sessions.sign(board.office, NOW, extra=[str(board.folder / "bob-at-home.pem")])
+    mallory = keys.public_key(board.key("mallory"), no_passphrase)
+    signer = keys.open_signer(board.key("mallory"), mallory, no_passphrase)
+    root, targets = board.office.metadata.root(), board.office.metadata.targets()
+    assert root is not None
+    assert targets is not None
+    assert signer is not None
+    root.signed.version += 1
+    root.signed.roles[Role.TARGETS] = KeysOfRole([], 1)
+    root.signed.add_key(mallory, Role.TARGETS)
+    root.signatures.clear()
+    board.office.metadata.stage(root)
+    targets.signed.targets["gw-9.json"] = targets.signed.targets["gw-1.json"]
+    targets.sign(signer)
+    board.office.metadata.publish(targets)
+
+    # The threshold of root still wants somebody else, so the published root goes on saying whose list counts.
+    shown = [change.role for change in sessions.changes(board.office)]
+    visit = sessions.sign(board.office, NOW)
+    assert Role.TARGETS not in shown
+    assert {role for role, _ in visit.added} <= set(shown)
+    assert board.office.metadata.staged_targets() is None
 
 
 def test_a_forged_signature_is_not_counted_and_not_kept(board: Bench) -> None:
