@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
+from tuf.api.metadata import TargetFile
 
+from tests.attack.test_sticks import require_takes
+from tests.field import COMPATIBLE, OFFERED, digest, manifest_file
 from tests.matrix import By, On, attack
+from usbupdate.core.manifest import NOTES_MAX
+from usbupdate.core.policy import Insertion, Recipient, choose, with_authorisations
+from usbupdate.core.timefloor import ClockReading
+from usbupdate.core.trust import refresh
+from usbupdate.core.words import DeviceId, Digest
 from usbupdate.device import ledger as ledger_module
 from usbupdate.device.obligations import Rest
+from usbupdate.device.offers import names_of_offers, read_offers
 from usbupdate.device.statestore import StateStore
 from usbupdate.errors import DegradedError, OlderSequenceError, StoreFailedError, UsbupdateError
+from usbupdate.medium import DirectoryMedium
+from usbupdate.trustfiles import TrustFiles
 
 if TYPE_CHECKING:
+    from tuf.api.metadata import Targets
+
     from tests.field import Field, Rig
     from usbupdate.core.record import DeviceRecord
 
 JUNK_SIZE = 64 << 20
 MEMORY_MAX = 120 << 20
+MANIFESTS_MEMORY_MAX = 8 << 20
 
 
 def _signal(rig: Rig) -> str:
@@ -90,6 +106,48 @@ def test_junk_where_the_log_lies_costs_neither_memory_nor_time(field: Field, row
         tracemalloc.stop()
     assert peak < MEMORY_MAX
     assert rig.events()[-1] == "committed"
+
+
+@attack(
+    By.SIGNER,
+    On.SERVICE,
+    "a stick with very many bundles, each with the largest manifest that there may be",
+    "a manifest is kept only as long as it is the best one to choose",
+)
+def test_many_large_manifests_are_not_kept_at_once(field: Field) -> None:
+    import tracemalloc  # noqa: PLC0415  # slows everything down that imports it early
+
+    good = json.loads(manifest_file(field.good).read_bytes())
+    padding = {"devices": [f"gw-{number:060d}" for number in range(10_000)], "notes": "x" * NOTES_MAX}
+    targets = field.good / "usbupdate/targets"
+
+    def many(listed: Targets) -> None:
+        for sequence in range(100, 200):
+            raw = json.dumps({**good, **padding, "sequence": sequence}, separators=(",", ":")).encode()
+            name = f"gw-{sequence}.json"
+            (targets / f"{digest(raw)}.{name}").write_bytes(raw)
+            listed.targets[name] = TargetFile.from_data(name, raw, ["sha256"])
+
+    field.press.publish(field.good, many)
+    root = (field.repo / "metadata/1.root.json").read_bytes()
+    medium = DirectoryMedium(field.good)
+    with TemporaryDirectory() as scratch:
+        trusted = refresh(TrustFiles(Path(scratch)), root, medium, ClockReading(field.now, trusted=True))
+    who = Recipient(DeviceId("gw-1"), frozenset(), COMPATIBLE, Digest("0" * 64))
+    tracemalloc.start()
+    try:
+        names = names_of_offers(trusted, medium)
+        offers = with_authorisations(read_offers(trusted, medium, names), [])
+        taken = choose(offers, who, field.rig.record(), Insertion.NEW, trusted.now)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(names) == 101
+    assert taken is not None
+    assert taken.manifest.sequence == OFFERED
+    assert peak < MANIFESTS_MEMORY_MAX
+    # And the device takes it.
+    require_takes(field.rig, field.good, OFFERED)
 
 
 @attack(By.OWNER, On.RECORD, "the ledger is set back to an older copy", "numbers are kept in the state too")

@@ -16,7 +16,7 @@ from usbupdate.core.index import IndexedChunk, encode
 from usbupdate.core.layout import payload_path
 from usbupdate.core.manifest import Artifact, Blob
 from usbupdate.core.words import Digest
-from usbupdate.device.offers import read_offers
+from usbupdate.device.offers import names_of_offers, read_offers
 from usbupdate.errors import FileDigestError, NewerFormatError
 from usbupdate.medium import DirectoryMedium
 from usbupdate.packager.verification import CheckedBundle, verify, verify_artifact
@@ -48,12 +48,14 @@ def test_what_only_a_later_usbupdate_can_read_is_named_and_the_stick_is_good(mou
 def test_a_device_passes_over_a_later_format_beside_what_it_can_read_and_tells_it_alone() -> None:
     good = manifests.encode(MANIFEST)
     trusted, stick = naming(**{"gateway-7": good, "gateway-8": LATER})
-    assert [offer.manifest for offer in read_offers(trusted, stick)] == [MANIFEST]
+    names = names_of_offers(trusted, stick)
+    assert names == ("gateway-7.json",)
+    assert [offer.manifest for offer in read_offers(trusted, stick, names)] == [MANIFEST]
     trusted, stick = naming(**{"gateway-8": LATER})
     with pytest.raises(NewerFormatError):
-        read_offers(trusted, stick)
+        names_of_offers(trusted, stick)
     stick.files.clear()
-    assert read_offers(trusted, stick) == []
+    assert names_of_offers(trusted, stick) == ()
 
 
 def test_what_lies_between_chunks_in_a_pack_is_proven_too(mount: Path) -> None:

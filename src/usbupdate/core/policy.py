@@ -31,7 +31,7 @@ from usbupdate.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.manifest import Manifest
@@ -98,52 +98,49 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
     Raises:
         RefusedError: there are offers, but none for this device now; it tells about the one that came closest.
     """
-    offers = tuple(offers)
-    ordered = _ordered(offers, recipient, record, now)
-    if ordered is not None:
-        if is_running(ordered, recipient, record):
-            return None
-        if refusal := _refusal(ordered, recipient, record, insertion, now):
-            raise refusal[1]
-        return ordered
-    suitable: list[Offer] = []
-    refusals: list[tuple[_Hurdle, int, RefusedError]] = []
+    ordered: tuple[int, Offer] | None = None
+    suitable: Offer | None = None
+    refused: tuple[_Hurdle, int, RefusedError] | None = None
     is_running_offered = False
+    # One pass that keeps the best only: a stick may offer hundreds of bundles, each with a megabyte of manifest.
     for offer in offers:
+        by_order = _by_order(offer, recipient, record, now)
+        if by_order is not None and (ordered is None or by_order[0] > ordered[0]):
+            ordered = by_order
         if is_running(offer, recipient, record):
             is_running_offered = True
             continue
         refusal = _refusal(offer, recipient, record, insertion, now)
-        if refusal is None:
-            suitable.append(replace(offer, orders=()))
-        else:
-            refusals.append((refusal[0], offer.manifest.sequence, refusal[1]))
-    if suitable:
-        return max(suitable, key=lambda offer: offer.manifest.sequence)
-    above = [refusal for refusal in refusals if refusal[0] > _Hurdle.SEQUENCE]
-    if refusals and (above or not is_running_offered):
-        raise max(refusals, key=lambda refusal: refusal[:2])[2]
-    return None
+        if refusal is not None:
+            if refused is None or (refusal[0], offer.manifest.sequence) > refused[:2]:
+                refused = (refusal[0], offer.manifest.sequence, refusal[1])
+        elif suitable is None or offer.manifest.sequence > suitable.manifest.sequence:
+            suitable = replace(offer, orders=())
+    if ordered is not None:
+        _, offer = ordered
+        if is_running(offer, recipient, record):
+            return None
+        if refusal := _refusal(offer, recipient, record, insertion, now):
+            raise refusal[1]
+        return offer
+    if suitable is None and refused is not None and (refused[0] > _Hurdle.SEQUENCE or not is_running_offered):
+        raise refused[2]
+    return suitable
 
 
-def with_authorisations(offers: Iterable[Offer], authorisations: Iterable[Authorisation]) -> list[Offer]:
-    """Return the offers, each with the authorisations that name its manifest, by rising number."""
+def with_authorisations(offers: Iterable[Offer], authorisations: Iterable[Authorisation]) -> Iterator[Offer]:
+    """Yield the offers, each with the authorisations that name its manifest, by rising number."""
     orders = sorted(authorisations, key=lambda each: each.number)
-    return [
-        replace(offer, orders=tuple(each for each in orders if each.manifest_sha256 == offer.manifest_sha256))
-        for offer in offers
-    ]
+    for offer in offers:
+        yield replace(offer, orders=tuple(each for each in orders if each.manifest_sha256 == offer.manifest_sha256))
 
 
-def _ordered(offers: tuple[Offer, ...], recipient: Recipient, record: DeviceRecord, now: str) -> Offer | None:
-    """Return the offer that the latest authorisation which counts is for; one that does not count hides none that does."""
-    counting = {
-        order.number: replace(offer, orders=(), authorisation=order)
-        for offer in offers
-        for order in offer.orders
-        if _objection(offer, order, recipient, record, now) is None
-    }
-    return counting[max(counting)] if counting else None
+def _by_order(offer: Offer, recipient: Recipient, record: DeviceRecord, now: str) -> tuple[int, Offer] | None:
+    """Return the number of an offer's latest authorisation that counts, and the offer by it; one that does not hides none."""
+    for order in reversed(offer.orders):
+        if _objection(offer, order, recipient, record, now) is None:
+            return order.number, replace(offer, orders=(), authorisation=order)
+    return None
 
 
 def _objection(

@@ -24,7 +24,7 @@ from usbupdate.device.unpacking import unpacking_without_rights
 from usbupdate.errors import ForeignStickError, NotReadyError, StoredTrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -148,11 +148,17 @@ class Machine:
         unit = load_unit(state_dir)
         return Recipient(unit.id, frozenset(unit.groups), self.configuration.compatible, identity.load(state_dir).fingerprint)
 
-    def read_offers(self, trusted: Trusted, medium: MediumReader) -> list[Offer]:
-        """Return what the stick offers; see `device.offers`."""
+    def names_of_offers(self, trusted: Trusted, medium: MediumReader) -> tuple[str, ...]:
+        """Return the names of what the stick offers; see `device.offers`."""
+        from usbupdate.device.offers import names_of_offers  # noqa: PLC0415 - needs tuf
+
+        return names_of_offers(trusted, medium)
+
+    def read_offers(self, trusted: Trusted, medium: MediumReader, names: Iterable[str]) -> Iterator[Offer]:
+        """Return what the stick offers under some names, one at a time; see `device.offers`."""
         from usbupdate.device.offers import read_offers  # noqa: PLC0415 - needs tuf
 
-        return read_offers(trusted, medium)
+        return read_offers(trusted, medium, names)
 
     def read_authorisations(self, trusted: Trusted, medium: MediumReader, device: DeviceId, used: int) -> list[Authorisation]:
         """Return by which authorisations on the stick a device may go back; see `device.offers`."""

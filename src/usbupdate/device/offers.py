@@ -13,6 +13,8 @@ from usbupdate.core.trust import authorisation_names, bundle_names, read_authori
 from usbupdate.errors import MediumFileMissingError, NewerFormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from usbupdate.core.authorisation import Authorisation
     from usbupdate.core.layout import MediumReader
     from usbupdate.core.trust import Trusted
@@ -22,28 +24,46 @@ AUTHORISATIONS_MAX: Final = 16
 """How many authorisations of one device are looked for on a stick: those with the highest numbers."""
 
 
-def read_offers(trusted: Trusted, medium: MediumReader) -> list[Offer]:
-    """Return every bundle that the verified targets list and whose manifest lies on the stick.
+def names_of_offers(trusted: Trusted, medium: MediumReader) -> tuple[str, ...]:
+    """Return the name of every bundle that the verified targets list and whose manifest lies on the stick and can be read.
 
-    One that is listed but not there is no error: it went out on another stick.
+    One that is listed but not there is no error: it went out on another stick. None of the manifests is kept: a stick may have
+    more of them than the device has memory.
 
     Raises:
         RejectedError: a manifest that lies there is not the one that was signed.
         NewerFormatError: there are manifests, and all of them are of a format that only a newer agent can read.
         MediumError: the stick could not be read.
     """
-    offers = []
+    names = []
     newer: NewerFormatError | None = None
     for name in bundle_names(trusted):
         try:
-            offers.append(Offer(*read_manifest(trusted, name, medium)))
+            read_manifest(trusted, name, medium)
         except MediumFileMissingError:
             continue
         except NewerFormatError as error:
             newer = error
-    if newer is not None and not offers:
+        else:
+            names.append(name)
+    if newer is not None and not names:
         raise newer
-    return offers
+    return tuple(names)
+
+
+def read_offers(trusted: Trusted, medium: MediumReader, names: Iterable[str]) -> Iterator[Offer]:
+    """Yield the bundles of these names, each proven when it is its turn, though the stick has changed meanwhile.
+
+    Args:
+        trusted: what a refresh proved.
+        medium: the stick.
+        names: some of `names_of_offers(trusted, medium)`.
+
+    Raises:
+        RejectedError: what lies there is not what was signed.
+        MediumError: the stick could not be read.
+    """
+    return (Offer(*read_manifest(trusted, name, medium)) for name in names)
 
 
 def read_authorisations(trusted: Trusted, medium: MediumReader, device: DeviceId, used: int) -> list[Authorisation]:

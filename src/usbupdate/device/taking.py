@@ -98,7 +98,7 @@ class Taking:
             raise LedgerFullError
 
         # 4. Is it for this device?
-        offer = self._choose(self._offers(trusted, medium), trusted, medium, insertion)
+        offer = self._choose(self._offered(trusted, medium), trusted, medium, insertion)
         if offer is None:
             return None
         self.learned.bundle = BundleRef(offer.manifest.name, offer.manifest_sha256)
@@ -160,27 +160,28 @@ class Taking:
     def _remember(self, root: KnownRoot, time_floor: str) -> None:
         self._obligations.change(replace(self._obligations.record, root=root, time_floor=time_floor))
 
-    def _offers(self, trusted: Trusted, medium: PatientMedium) -> list[Offer]:
-        offers = self._machine.read_offers(trusted, medium.reader)
-        if not offers:
+    def _offered(self, trusted: Trusted, medium: PatientMedium) -> tuple[str, ...]:
+        names = self._machine.names_of_offers(trusted, medium.reader)
+        if not names:
             # Names alone prove nothing; they only tell a stick whose bundles are withdrawn from one that never brought any.
             if trusted.newer_than_medium and names_or_none(medium.reader, TARGETS):
                 raise OlderStickError(newer=trusted.newer_than_medium)
             require_no_lost_manifests(medium.reader)
-        return offers
+        return names
 
-    def _choose(self, offers: list[Offer], trusted: Trusted, medium: PatientMedium, insertion: Insertion) -> Offer | None:
+    def _choose(self, names: tuple[str, ...], trusted: Trusted, medium: PatientMedium, insertion: Insertion) -> Offer | None:
         record = self._obligations.record
         match record.state:
             case Ready(attempt) | Activating(attempt):
                 under_way = attempt.draft.bundle
-                if under_way is not None and any(offer.manifest_sha256 == under_way.manifest_sha256 for offer in offers):
+                if under_way is not None and any(trusted.targets[name].sha256 == under_way.manifest_sha256 for name in names):
                     return None
                 raise UpdateUnderWayError(version=attempt.target.version)
             case Idle():
                 recipient, used = self._machine.recipient(), record.downgrade_number
                 authorisations = self._machine.read_authorisations(trusted, medium.reader, recipient.id, used)
-                return choose(with_authorisations(offers, authorisations), recipient, record, insertion, trusted.now)
+                offers = with_authorisations(self._machine.read_offers(trusted, medium.reader, names), authorisations)
+                return choose(offers, recipient, record, insertion, trusted.now)
             case _:
                 raise LeavingError
 
