@@ -21,7 +21,7 @@ from tests.receipts import chain, device, draft
 from usbupdate import durable
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.devices import Devices, Enrolment, Trust
-from usbupdate.audit.findings import CUT_OFF
+from usbupdate.audit.findings import Severity
 from usbupdate.audit.verdict import Standing, Verdict, verify
 from usbupdate.core.merkle import leaf_hash
 from usbupdate.core.words import Slot
@@ -125,7 +125,7 @@ class Bench:
             if held:
                 self.problems.append(f"{what}: the whole folder is gone")
             return
-        accusing = [finding.sentence() for finding in verdict.findings if finding.flaw not in CUT_OFF]
+        accusing = [finding.sentence() for finding in verdict.findings if finding.severity is not Severity.INCOMPLETE]
         if accusing:
             self.problems.append(f"{what}: the auditor accuses: {accusing}")
         numbers = [receipt.number for receipt in verdict.receipts]

@@ -165,7 +165,7 @@ def _what_is_missing(verdict: Verdict, proofs: Proofs) -> Answer:
         return Answer(question, f"Yes: {which}.", Proof.FOUND)
     if not count:
         return Answer(question, "There is no receipt here at all.", Proof.NONE)
-    if verdict.findings:
+    if verdict.flaws:
         text = f"No gap between the {count} receipts that are here; but see what was found."
         return Answer(question, text, proofs.of_all())
     first = f"No: receipts 1 to {count} are all here" if count > 1 else "No: its only receipt is here"

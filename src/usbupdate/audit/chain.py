@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.audit.course import unexplained
+from usbupdate.audit.course import turned_back, unexplained
 from usbupdate.audit.depth import Checked, Depth
 from usbupdate.audit.examined import Examined
 from usbupdate.audit.findings import Flaw, runs_joined
@@ -170,6 +170,8 @@ def _compare_with_seen(examined: Examined, seen: Sequence[bytes]) -> None:
 
 
 def _check_course(examined: Examined) -> None:
-    receipts = (each.receipt for _, each in sorted(examined.proven.items()))
+    receipts = [each.receipt for _, each in sorted(examined.proven.items())]
     for number, detail in unexplained(receipts, examined.device):
         examined.add(Flaw.WENT_BACK, number, detail=detail)
+    for number, detail in turned_back(receipts):
+        examined.add(Flaw.TIME_BACKWARDS, number, detail=detail)

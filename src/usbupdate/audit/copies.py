@@ -1,6 +1,6 @@
-"""Finding devices' logs in whatever an auditor has: a stick, a copied folder of one, or one device's folder.
+"""Finding devices' logs in whatever an auditor has: a stick, a copy of its folders, or an archive of these.
 
-Everything is read through `medium`, bounded, and nothing is believed here.
+Everything is read through `medium` or `archives`, bounded, and nothing is believed here.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.archives import ENDINGS, ArchiveMedium
 from usbupdate.core import identity as identity_form
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from usbupdate.core.identity import Identity
 
+    Medium = DirectoryMedium | ArchiveMedium
     _Read = Callable[[str, int], bytes]
     """What reads a file of one folder."""
 
@@ -61,7 +63,7 @@ class LogCopy:
 class LogPlace:
     """Where one copy lies; it is read when its device's turn comes, so that a full stick does not have to fit into memory."""
 
-    medium: DirectoryMedium
+    medium: Medium
     path: MediumPath
     folder: DeviceId | None
 
@@ -89,12 +91,17 @@ def find_copies(places: Iterable[Path]) -> list[LogPlace]:
     return [copy for place in places for copy in _copies_in(place)]
 
 
+def is_archive(place: Path) -> bool:
+    """Tell whether a place is a file that is called an archive."""
+    return place.name.lower().endswith(ENDINGS) and place.is_file()
+
+
 def _copies_in(place: Path) -> list[LogPlace]:
-    medium = DirectoryMedium(place)
+    medium = ArchiveMedium(place) if is_archive(place) else DirectoryMedium(place)
     try:
         names = medium.names(())
     except (RejectedError, MediumError) as error:
-        raise UnusableFileError(path=str(place), problem="not a folder that can be read") from error
+        raise UnusableFileError(path=str(place), problem="neither a folder that can be read nor an archive") from error
     if TOP in names:
         copies = _devices_under(medium, LOGS)
     elif LOGS[-1] in names:
@@ -135,13 +142,13 @@ def _contents(read: _Read, name: str, limit: int) -> tuple[bytes | None, Rejecte
         return None, error
 
 
-def _devices_under(medium: DirectoryMedium, logs: MediumPath) -> list[LogPlace]:
+def _devices_under(medium: Medium, logs: MediumPath) -> list[LogPlace]:
     return [
         LogPlace(medium, (*logs, name), DeviceId(name)) for name in _names_but_files(medium, logs) if DEVICE_ID.fullmatch(name)
     ]
 
 
-def _names_but_files(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:
+def _names_but_files(medium: Medium, folder: MediumPath) -> tuple[str, ...]:
     """Return what lies in a folder without ordinary files, which no device put there; a link is told as what cannot be read."""
     try:
         return medium.names_but_files(folder)
@@ -149,7 +156,7 @@ def _names_but_files(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, 
         return ()
 
 
-def _names(medium: DirectoryMedium, folder: MediumPath) -> tuple[str, ...]:
+def _names(medium: Medium, folder: MediumPath) -> tuple[str, ...]:
     try:
         return medium.names(folder)
     except (RejectedError, MediumError):

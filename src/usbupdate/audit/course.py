@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usbupdate.core.authorisation import used_in
-from usbupdate.core.receipt import Event
+from usbupdate.core.receipt import REFUSALS, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,6 +47,24 @@ def unexplained(receipts: Iterable[Receipt], device: DeviceId) -> Iterator[tuple
         if receipt.event is Event.COMMITTED and draft.after.sequence < lowest:
             yield receipt.number, f"from sequence {lowest} to {draft.after.sequence}"
         floor = max(floor, draft.after.sequence)
+
+
+def turned_back(receipts: Iterable[Receipt]) -> Iterator[tuple[int, str]]:
+    """Yield the number of each receipt that happened before the one before it of the same boot, and by how much.
+
+    Refusals are not asked: one that came again is written down later, with the time of the first.
+
+    Args:
+        receipts: proven ones, by rising number.
+    """
+    boot, latest = "", 0
+    for receipt in receipts:
+        moment = receipt.draft.moment
+        if moment.boot_id != boot:
+            boot, latest = moment.boot_id, moment.monotonic_ms
+        elif moment.monotonic_ms < latest and receipt.event not in REFUSALS:
+            yield receipt.number, f"{latest - moment.monotonic_ms} ms"
+        latest = max(latest, moment.monotonic_ms)
 
 
 def _sequence_before(draft: Draft) -> int:

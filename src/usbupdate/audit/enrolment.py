@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from usbupdate.audit.copies import find_copies
-from usbupdate.audit.devices import Devices, Enrolment, Trust
+from usbupdate.audit.copies import find_copies, is_archive
+from usbupdate.audit.devices import Devices, Enrolment, Former, Trust
 from usbupdate.core import identity as identity_form
 from usbupdate.core.identity import read_fingerprint
 from usbupdate.core.layout import IDENTITY
@@ -47,7 +47,17 @@ def key_of(device: str, place: Path) -> Digest:
     raise DeviceNotThereError(device=device, path=str(place))
 
 
-def enrol(place: Path, devices: Devices, *, device: str | None, fingerprint: str | None) -> list[Enrolment]:
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Who replaces a device's key, and when (UTC); it goes into the record."""
+
+    by: str
+    at: str
+
+
+def enrol(
+    place: Path, devices: Devices, *, device: str | None, fingerprint: str | None, replacement: Replacement | None = None
+) -> list[Enrolment]:
     """Enrol the devices that a place names, and return them.
 
     Args:
@@ -56,6 +66,7 @@ def enrol(place: Path, devices: Devices, *, device: str | None, fingerprint: str
         device: only this one.
         fingerprint: as shown at provisioning, upper or lower case, with or without blanks and colons; without it the word of
             the place is taken and remembered as trust on first use.
+        replacement: whose word it is that a device which is enrolled has another key now; needs the fingerprint.
 
     Raises:
         UnusableFileError, NoEvidenceError: the place names no device.
@@ -75,17 +86,22 @@ def enrol(place: Path, devices: Devices, *, device: str | None, fingerprint: str
         identities = [each for each in identities if each.fingerprint == wanted]
         if not identities:
             raise FingerprintDiffersError(device=first.device, found=first.fingerprint, given=wanted)
-    enrolments = [_enrolment(each, devices.get(each.device), proven=wanted is not None) for each in identities]
+    enrolments = [
+        _enrolment(each, devices.get(each.device), proven=wanted is not None, replacement=replacement) for each in identities
+    ]
     for enrolment in enrolments:
         devices.save(enrolment)
     return enrolments
 
 
-def _enrolment(identity: Identity, known: Enrolment | None, *, proven: bool) -> Enrolment:
+def _enrolment(identity: Identity, known: Enrolment | None, *, proven: bool, replacement: Replacement | None) -> Enrolment:
     """Return what to remember; what was seen of a device stays, and a fingerprint once compared stays compared."""
     trust = Trust.FINGERPRINT if proven else Trust.FIRST_USE
     if known is None:
         return Enrolment(identity, trust)
+    if known.identity != identity and replacement is not None and proven:
+        before = Former(known.identity, known.trust, known.leaves, replacement.by, replacement.at)
+        return Enrolment(identity, trust, (), (*known.former, before))
     if known.identity != identity:
         raise EnrolledKeyDiffersError(device=identity.device, found=identity.fingerprint, enrolled=known.identity.fingerprint)
     return replace(known, trust=Trust.FINGERPRINT if proven else known.trust)
@@ -93,7 +109,7 @@ def _enrolment(identity: Identity, known: Enrolment | None, *, proven: bool) -> 
 
 def _identities(place: Path) -> list[Identity]:
     """Return the identities in a place, each once."""
-    if place.is_file():
+    if place.is_file() and not is_archive(place):
         return [_from_file(place)]
     identities: dict[DeviceId, Identity] = {}
     for each in find_copies([place]):

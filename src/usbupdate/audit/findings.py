@@ -38,16 +38,48 @@ class Flaw(StrEnum):
     CHECKPOINT_BEHIND = "checkpoint-behind"
     CHECKPOINT_ROOT = "checkpoint-root"
     WENT_BACK = "went-back"
+    TIME_BACKWARDS = "time-backwards"
+    NEVER_SIGNED = "never-signed"
+    KEY_REPLACED = "key-replaced"
+    SILENT = "silent"
+    NEVER_HEARD = "never-heard"
 
 
-CUT_OFF: Final = frozenset({
-    Flaw.CHECKPOINT_BEHIND,
-    Flaw.CHECKPOINT_MISSING,
-    Flaw.IDENTITY_MISSING,
-    Flaw.RECEIPTS_MISSING,
-    Flaw.TORN,
-})  # fmt: skip
-"""What a stick looks like that was pulled, or was full, while an honest device wrote its log."""
+class Severity(StrEnum):
+    """How grave a flaw is, from what a person should know to what nobody but a holder of the key, or a thief, can have done."""
+
+    NOTICE = "notice"
+    """Nothing is wrong with the evidence."""
+    INCOMPLETE = "incomplete"
+    """An honest device whose stick was pulled, or did not come back, looks like that."""
+    SUSPICIOUS = "suspicious"
+    """A failing stick may do that, or a hand that meddled."""
+    GRAVE = "grave"
+    """No accident does that."""
+
+
+_SEVERITY: Final[dict[Flaw, Severity]] = {
+    **dict.fromkeys(Flaw, Severity.SUSPICIOUS),
+    Flaw.KEY_REPLACED: Severity.NOTICE,
+    # What a stick looks like that was pulled, or was full, while an honest device wrote its log.
+    Flaw.CHECKPOINT_BEHIND: Severity.INCOMPLETE,
+    Flaw.CHECKPOINT_MISSING: Severity.INCOMPLETE,
+    Flaw.IDENTITY_MISSING: Severity.INCOMPLETE,
+    Flaw.RECEIPTS_MISSING: Severity.INCOMPLETE,
+    Flaw.TORN: Severity.INCOMPLETE,
+    Flaw.SILENT: Severity.INCOMPLETE,
+    Flaw.NEVER_HEARD: Severity.INCOMPLETE,
+    Flaw.SIGNATURE: Severity.GRAVE,
+    Flaw.CHAIN: Severity.GRAVE,
+    Flaw.FORKED: Severity.GRAVE,
+    Flaw.SEEN_OTHERWISE: Severity.GRAVE,
+    Flaw.KEY_CHANGED: Severity.GRAVE,
+    Flaw.CHECKPOINT_SIGNATURE: Severity.GRAVE,
+    Flaw.CHECKPOINT_ROOT: Severity.GRAVE,
+    Flaw.WENT_BACK: Severity.GRAVE,
+    Flaw.TIME_BACKWARDS: Severity.GRAVE,
+    Flaw.NEVER_SIGNED: Severity.GRAVE,
+}
 
 
 _COMPARE: Final = "Treat it as changed; get another copy of this device's log and compare."
@@ -87,6 +119,23 @@ _TOLD: Final[dict[Flaw, tuple[str, str]]] = {
         "it went back to an older release without an authorisation that counts",
         "Ask the release office what was allowed; if that is nothing, somebody else's software ran on the device.",
     ),
+    Flaw.TIME_BACKWARDS: (
+        "it happened earlier than the receipt before it, in the same boot",
+        "No clock of ours does that: find out what wrote it.",
+    ),
+    Flaw.NEVER_SIGNED: (
+        "it committed a release that the office never signed",
+        "Compare the digest with the office's list; if it is not there, somebody else's release runs on the device.",
+    ),
+    Flaw.KEY_REPLACED: (
+        "this copy is from before its key was replaced",
+        "Nothing: it is judged by the key of that time, and you have recorded who replaced it.",
+    ),
+    Flaw.SILENT: ("nothing was heard of it for long", "Send somebody with a stick, or take it off the list."),
+    Flaw.NEVER_HEARD: (
+        "it is on the list, and no log of it is here",
+        "Ask where its sticks are; whoever takes a whole folder off a stick leaves no other trace.",
+    ),
 }
 
 
@@ -112,13 +161,18 @@ class Finding:
     line: int | None = None
     detail: str = ""
 
+    @property
+    def severity(self) -> Severity:
+        """How grave it is."""
+        return _SEVERITY[self.flaw]
+
     def sentence(self) -> str:
-        """Return device, receipt, what is wrong and what to do, in one line."""
+        """Return device, receipt, what is wrong, how grave, where and what to do, in one line."""
         what, advice = _TOLD[self.flaw]
         where = f"{self._receipts()}: " if self.receipt is not None else ""
         line = f", line {self.line}" if self.line is not None else ""
         detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.device}: {where}{what}{detail} [{self.source}{line}]. {advice}"
+        return f"{self.device}: {where}{what}{detail} ({self.severity}) [{self.source}{line}]. {advice}"
 
     def table(self) -> dict[str, Json]:
         """Return the finding as a JSON object."""
@@ -126,6 +180,7 @@ class Finding:
         return {
             "device": self.device,
             "flaw": str(self.flaw),
+            "severity": str(self.severity),
             "receipt": self.receipt,
             "until": self.receipt if self.until is None else self.until,
             "line": self.line,

@@ -168,7 +168,7 @@ def _row(verdict: Verdict, sure: Sequence[Receipt]) -> DeviceRow:
         event=last.event if last else None,
         refused=sum(each.draft.count for each in sure if each.event in {Event.REFUSED, Event.REJECTED}),
         failed=sum(1 for each in sure if each.event in OUTCOMES and each.event is not Event.COMMITTED),
-        findings=len(verdict.findings),
+        findings=len(verdict.flaws),
         receipts=verdict.count,
     )
 

@@ -64,7 +64,7 @@ class Proofs:
         self.usual: Final = _BY_TRUST[verdict.trust]
         """What a receipt is worth against which no finding speaks."""
         self._is_all_questioned = any(each.flaw in _OF_THE_KEY for each in verdict.findings)
-        self._questioned = [span for each in verdict.findings if (span := _span(each)) is not None]
+        self._questioned = [span for each in verdict.flaws if (span := _span(each)) is not None]
 
     def of(self, number: int) -> Proof:
         """Return how far the receipt with a number is proven."""

@@ -9,17 +9,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from usbupdate.audit.asked import NOTHING, Asked, ask, ask_when
 from usbupdate.audit.chain import device_of, examine
 from usbupdate.audit.depth import Checked, Depth
-from usbupdate.audit.findings import CUT_OFF, Finding, Flaw
+from usbupdate.audit.findings import Finding, Flaw, Severity, runs_joined
+from usbupdate.core.layout import IDENTITY
 from usbupdate.errors import EvidenceBrokenError, NotEnrolledError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from usbupdate.audit.copies import LogCopy
     from usbupdate.audit.devices import Devices, Enrolment, Trust
     from usbupdate.audit.examined import Examined
     from usbupdate.audit.places import Place
+    from usbupdate.core.identity import Identity
     from usbupdate.core.receipt import Event, Receipt
     from usbupdate.core.words import DeviceId, Digest
 
@@ -64,12 +68,19 @@ class Verdict:
     last_event: Event | None
     checked: Checked
 
+    @property
+    def flaws(self) -> tuple[Finding, ...]:
+        """The findings that speak against the evidence: all but notices."""
+        return tuple(finding for finding in self.findings if finding.severity is not Severity.NOTICE)
+
     def bare(self) -> Verdict:
         """Return the verdict without the receipts, which is small enough to keep one for each device of a fleet."""
         return replace(self, receipts=())
 
 
-def verify(places: Iterable[Place], devices: Devices, depth: Depth = Depth.CONTENTS) -> Iterator[Verdict]:
+def verify(
+    places: Iterable[Place], devices: Devices, depth: Depth = Depth.CONTENTS, asked: Asked = NOTHING
+) -> Iterator[Verdict]:
     """Yield a verdict for each device, by id, and remember what was seen of those in good order.
 
     Raises:
@@ -77,7 +88,7 @@ def verify(places: Iterable[Place], devices: Devices, depth: Depth = Depth.CONTE
         UnusableFileError: what was seen could not be remembered.
     """
     for device, each in by_device(places):
-        yield verdict_on(device, each, devices, depth)
+        yield verdict_on(device, each, devices, depth, asked)
 
 
 def by_device(places: Iterable[Place]) -> list[tuple[DeviceId, list[Place]]]:
@@ -104,7 +115,7 @@ def require_good(verdicts: Iterable[Verdict]) -> None:
         raise NotEnrolledError(devices=", ".join(unknown))
 
 
-def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, depth: Depth) -> Verdict:
+def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, depth: Depth, asked: Asked = NOTHING) -> Verdict:
     """Return the verdict on one device, all of whose copies are given, and remember what was seen if it is in good order.
 
     Raises:
@@ -112,11 +123,15 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
         UnusableFileError: what was seen could not be remembered.
     """
     enrolment = devices.get(device)
-    seen = enrolment.leaves if enrolment else ()
-    examined = [examine(place.read(), enrolment.identity if enrolment else None, seen, depth) for place in places]
-    findings = tuple(finding for each in examined for finding in each.findings) + tuple(_forks(examined))
-    longest = max(examined, key=lambda each: len(each.leaves()))
-    if not findings and enrolment is not None and len(longest.leaves()) > len(seen):
+    examined = [_examined(place.read(), enrolment, depth, asked) for place in places]
+    # A former key's history has ended; what the device is now is told by the present key.
+    present = [each for each in examined if enrolment is None or each.identity == enrolment.identity] or examined
+    longest = max(present, key=lambda each: len(each.leaves()))
+    ask_when(asked, longest)
+    findings = tuple(finding for each in examined for finding in runs_joined(each.findings)) + tuple(_forks(examined))
+    seen = enrolment.leaves if enrolment and longest.identity == enrolment.identity else ()
+    is_good = _standing(findings, enrolment) is Standing.OK
+    if is_good and enrolment is not None and longest.identity == enrolment.identity and len(longest.leaves()) > len(seen):
         devices.save(replace(enrolment, leaves=longest.leaves()))
     receipts = tuple(each.receipt for _, each in sorted(longest.proven.items()))
     return Verdict(
@@ -134,10 +149,29 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
     )
 
 
+def _examined(copy: LogCopy, enrolment: Enrolment | None, depth: Depth, asked: Asked) -> Examined:
+    """Return what a copy proves by the key of its time, and what it has to say to the auditor's questions."""
+    if enrolment is None:
+        examined = examine(copy, None, (), depth)
+    elif (former := enrolment.former_of(copy.files.get(IDENTITY, b""))) is not None:
+        examined = examine(copy, former.identity, former.leaves, depth)
+        count = len(former.leaves)
+        if examined.last_number() > count or len(examined.sealed) > count:
+            # Whoever has the old key can go on with the old history.
+            last = max(examined.last_number(), len(examined.sealed))
+            examined.add(Flaw.KEY_CHANGED, count + 1, until=last, detail="of this key's receipts, these had not been seen")
+        examined.add(Flaw.KEY_REPLACED, detail=f"{former.identity.fingerprint[:16]}…, replaced {former.at} by {former.by}")
+    else:
+        examined = examine(copy, enrolment.identity, enrolment.leaves, depth)
+    ask(asked, examined)
+    return examined
+
+
 def _standing(findings: tuple[Finding, ...], enrolment: Enrolment | None) -> Standing:
-    if findings:
+    worst = {finding.severity for finding in findings} - {Severity.NOTICE}
+    if worst:
         # Without a key that somebody vouched for, missing parts are not told from removed ones.
-        is_cut_off = enrolment is not None and all(finding.flaw in CUT_OFF for finding in findings)
+        is_cut_off = enrolment is not None and worst == {Severity.INCOMPLETE}
         return Standing.INCOMPLETE if is_cut_off else Standing.BROKEN
     return Standing.NOT_ENROLLED if enrolment is None else Standing.OK
 
@@ -146,8 +180,9 @@ def _forks(examined: Sequence[Examined]) -> Iterable[Finding]:
     """Yield for each copy the first receipt that another copy has otherwise: both signed, so no copying error."""
     if len(examined) < 2:  # noqa: PLR2004 - one copy agrees with itself
         return
-    first_seen: dict[int, tuple[bytes, str]] = {}
+    seen_by_key: dict[Identity | None, dict[int, tuple[bytes, str]]] = {}
     for each in examined:
+        first_seen = seen_by_key.setdefault(each.identity, {})
         leaves = list(each.by_number())
         differing = [number for number, leaf in leaves if number in first_seen and leaf != first_seen[number][0]]
         if differing:

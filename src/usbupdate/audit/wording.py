@@ -150,15 +150,15 @@ def _line(verdict: Verdict) -> str:
     words = [f"{_receipts(verdict.count)} in {copies}"]
     if verdict.last_event is not None:
         words.append(f"last: {verdict.last_event}")
-    if not verdict.findings and verdict.count < verdict.seen:
+    if not verdict.flaws and verdict.count < verdict.seen:
         words.append(f"an older copy: you have seen {verdict.seen}")
     if verdict.trust is not None:
         words.append(_TRUST[verdict.trust])
     elif verdict.fingerprint is not None:
         words.append(f"key {verdict.fingerprint}")
-    if verdict.findings:
-        words.append(f"{len(verdict.findings)} found wrong")
-    return f"{verdict.device}: {str(verdict.standing).upper() if verdict.findings else verdict.standing}: {', '.join(words)}"
+    if verdict.flaws:
+        words.append(f"{len(verdict.flaws)} found wrong")
+    return f"{verdict.device}: {str(verdict.standing).upper() if verdict.flaws else verdict.standing}: {', '.join(words)}"
 
 
 def _event(receipt: Receipt) -> str:

@@ -14,12 +14,15 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.asked import NOTHING
 from usbupdate.audit.copies import LogPlace
 from usbupdate.audit.verdict import by_device, verdict_on
+from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from usbupdate.audit.asked import Asked
     from usbupdate.audit.depth import Depth
     from usbupdate.audit.devices import Devices
     from usbupdate.audit.places import Place
@@ -31,13 +34,16 @@ ALONE_MAX: Final = 64
 _AT_ONCE: Final = 32
 
 
-def conclude(places: Iterable[Place], devices: Devices, depth: Depth, workers: int | None = None) -> Iterator[Verdict]:
+def conclude(
+    places: Iterable[Place], devices: Devices, depth: Depth, asked: Asked = NOTHING, workers: int | None = None
+) -> Iterator[Verdict]:
     """Yield a verdict for each device, by id, without its receipts, and remember what was seen of those in good order.
 
     Args:
         places: where the copies lie.
         devices: what is known of them.
         depth: how deep to look.
+        asked: what else to ask.
         workers: how many processes; without it, as many as there are cores for this one, if there is enough to do.
 
     Raises:
@@ -45,18 +51,22 @@ def conclude(places: Iterable[Place], devices: Devices, depth: Depth, workers: i
         UnusableFileError: what was seen could not be remembered.
     """
     groups = by_device(places)
-    judge = partial(_judged, devices=devices, depth=depth)
+    judge = partial(_judged, devices=devices, depth=depth, asked=asked)
     if workers is None:
         workers = 1 if len(groups) <= ALONE_MAX else _cores()
-    # A store's connection is this process's own.
-    is_alone = workers == 1 or not all(isinstance(place, LogPlace) for _, each in groups for place in each)
+    # A store's connection is this process's own, and so is an archive that is open.
+    is_alone = workers == 1 or not all(_is_portable(place) for _, each in groups for place in each)
     shares = [groups[start : start + _AT_ONCE] for start in range(0, len(groups), _AT_ONCE)]
     for verdicts in map(judge, shares) if is_alone else _judged_by_many(judge, shares, workers):
         yield from verdicts
 
 
-def _judged(share: Sequence[tuple[DeviceId, list[Place]]], devices: Devices, depth: Depth) -> list[Verdict]:
-    return [verdict_on(device, places, devices, depth).bare() for device, places in share]
+def _is_portable(place: Place) -> bool:
+    return isinstance(place, LogPlace) and isinstance(place.medium, DirectoryMedium)
+
+
+def _judged(share: Sequence[tuple[DeviceId, list[Place]]], devices: Devices, depth: Depth, asked: Asked) -> list[Verdict]:
+    return [verdict_on(device, places, devices, depth, asked).bare() for device, places in share]
 
 
 def _judged_by_many(

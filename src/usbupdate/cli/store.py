@@ -17,6 +17,7 @@ from usbupdate.audit.store.address import ENVIRONMENT, Address, address_of
 from usbupdate.cli import show
 from usbupdate.cli.arguments import AsJson, now
 from usbupdate.cli.progress import tallied
+from usbupdate.core.timefloor import format_time
 from usbupdate.errors import NoEvidenceError, StoreLibraryMissingError, UnreadFilesError
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ def import_logs(
     with _libraries():
         from usbupdate.audit.store.database import opened_for_import  # noqa: PLC0415 - only these commands may need the libraries
         from usbupdate.audit.store.importing import Importer, import_logs as keep  # noqa: PLC0415 - the same
-    importer = Importer(f"{_user()}@{platform.node()}", installed_version("usbupdate"))
+    importer = Importer(person(), installed_version("usbupdate"))
     with opened_for_import(address) as opened, tallied("importing", len(places), quiet=json) as told:
-        done = keep(opened, places, importer, lambda: now().strftime("%Y-%m-%dT%H:%M:%SZ"), told)
+        done = keep(opened, places, importer, lambda: format_time(now()), told)
     table: dict[str, Json] = {
         "store": address.shown(),
         "logs": done.logs,
@@ -129,8 +130,10 @@ def _told(address: Address, done: Imported) -> Iterator[str]:
     )
 
 
-def _user() -> str:
+def person() -> str:
+    """Return who does this, and at which computer, in one word."""
     try:
-        return getpass.getuser()
+        user = getpass.getuser()
     except (KeyError, OSError, ImportError):
-        return "unknown"
+        user = "unknown"
+    return f"{user}@{platform.node()}"

@@ -32,7 +32,7 @@ FIELDS: Final = (
     "from_version", "from_sequence", "to_version", "to_sequence", "bundle", "manifest_sha256",
     "root_version", "timestamp_version", "signers", "operator", "duration_ms", "resumed", "count",
     "reason", "problem", "failed_checks", "authorisation", "ticket", "usb_id", "serial", "filesystem_uuid", "label",
-    "flaw", "until", "line", "source", "what", "detail", "advice",
+    "flaw", "severity", "until", "line", "source", "what", "detail", "advice",
 )  # fmt: skip
 """All fields, in the order of the columns of a table; a record has those that its kind has."""
 

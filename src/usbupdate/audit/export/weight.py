@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.export.records import NO_LOG, RECEIPT
+from usbupdate.audit.findings import Severity
 from usbupdate.audit.verdict import Standing
 from usbupdate.core.receipt import OUTCOMES, Event
 
@@ -34,6 +35,8 @@ def weight_of(record: Record) -> int:
         return LOW if event in _LOW else INFORMATIONAL
     if record["kind"] == NO_LOG:
         return LOW
+    if record["severity"] == Severity.NOTICE:
+        return INFORMATIONAL
     # An incomplete log is what a pulled stick leaves; anything else speaks of a hand that meddled.
     return MEDIUM if record["standing"] == Standing.INCOMPLETE else HIGH
 
