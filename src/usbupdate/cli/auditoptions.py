@@ -14,7 +14,7 @@ Places = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="MOUNT",
-        help="Sticks that came back, copies or archives of them, or folders with devices' logs. Without any: what was imported.",
+        help="Sticks that came back, copies or archives of them, or folders of logs. Without any: what was imported.",
         show_default=False,
     ),
 ]

@@ -42,7 +42,7 @@ class EnrolledKeyDiffersError(EvidenceError):
     found: str
     enrolled: str
     says = "{device} is enrolled with the key {enrolled}; the one there is {found}."
-    hint = "If it was provisioned anew, compare its fingerprint and enrol it with --replace-key; otherwise somebody poses as it."
+    hint = "If it was provisioned anew, compare its fingerprint and enrol it with --replace-key; else somebody poses as it."
 
 
 @dataclass(eq=False)
