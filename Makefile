@@ -139,10 +139,12 @@ fix: $(STAMP) ## mend format, lint and generated documents where a tool can
 	@$(BIN)/ruff check --fix . || true
 	@$(BIN)/python docs/make_exit_codes.py
 	@$(BIN)/python docs/make_threat_matrix.py
+	@$(BIN)/python docs/make_tamper_matrix.py
 
 docs-check: $(STAMP) ## generated documents are current, links lead somewhere
 	@$(BIN)/python docs/make_exit_codes.py --check
 	@$(BIN)/python docs/make_threat_matrix.py --check
+	@$(BIN)/python docs/make_tamper_matrix.py --check
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit/test_docs.py
 
 clean: ## remove everything that is made here
