@@ -14,6 +14,7 @@ from usbupdate.core.receipt import ClockQuality, Event
 
 if TYPE_CHECKING:
     from usbupdate.audit.examined import Examined
+    from usbupdate.core.cosignature import Cosigner
     from usbupdate.core.words import Digest
 
 _SHOWN: Final = 16
@@ -26,10 +27,12 @@ class Asked:
     Attributes:
         signed: the digests of everything that the office ever signed.
         heard_since: the moment after which every device should have been heard of.
+        named: whose word counts that the office keeps receipts which are not here; see `audit.accounts`.
     """
 
     signed: frozenset[Digest] | None = None
     heard_since: datetime | None = None
+    named: tuple[Cosigner, ...] = ()
 
 
 NOTHING: Final = Asked()

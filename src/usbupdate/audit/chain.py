@@ -6,7 +6,7 @@ The steps, in this order, so that each flaw is told once and by its cause:
 2. each line: form, device, signature;
 3. the numbers: none twice, none missing, in order;
 4. the chain: each receipt names the one before;
-5. the checkpoint: signed by the device, over these receipts and all of them;
+5. the checkpoint: signed by the device, over these receipts and all of them, those included that are accounted for elsewhere;
 6. what the auditor has seen of this device before;
 7. the course of its releases: back only by an authorisation.
 
@@ -14,13 +14,17 @@ A device writes its checkpoint when the receipts are safe on the stick. So in a 
 this device may be what a cut left of a copy that was being written, and what is lacking beside it may have stood in its place.
 What this device signed speaks for itself there as well.
 
-Source: design, section 7; docs/format.md, section 10.
+Receipts that the office has acknowledged need not be in a copy, if they are known from elsewhere, or if somebody who may say so
+has said that the office keeps them; see `audit.accounts`.
+
+Source: design, section 7; docs/format.md, sections 10 and 12.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.accounts import NOWHERE, Elsewhere, account_for
 from usbupdate.audit.course import turned_back, unexplained
 from usbupdate.audit.depth import Checked, Depth
 from usbupdate.audit.examined import Examined
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usbupdate.audit.copies import LogCopy
+    from usbupdate.core.acknowledged import Acknowledged
 
 UNKNOWN: Final = DeviceId("unknown")
 
@@ -55,14 +60,21 @@ def device_of(copy: LogCopy) -> DeviceId:
     return UNKNOWN if first is None else first.device
 
 
-def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes], depth: Depth = Depth.THOROUGH) -> Examined:
+def examine(
+    copy: LogCopy,
+    enrolled: Identity | None,
+    seen: Sequence[bytes],
+    depth: Depth = Depth.THOROUGH,
+    elsewhere: Elsewhere = NOWHERE,
+) -> Examined:
     """Return what a copy proves and what is wrong with it.
 
     Args:
         copy: as read.
         enrolled: the device's enrolled identity; without one its own word is taken, which makes it consistent at best.
         seen: the leaf hashes of this device's receipts that were seen before, from receipt 1 on.
-        depth: how deep to look where the checkpoint proves the lines; elsewhere each line is judged by itself at any depth.
+        depth: how deep to look where the checkpoint proves the lines; otherwise each line is judged by itself at any depth.
+        elsewhere: what may account for receipts that the copy lacks, besides what was seen.
     """
     examined = Examined(device_of(copy), copy.source)
     for name, problem in copy.unreadable.items():
@@ -71,7 +83,10 @@ def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes], dep
     if RECEIPTS not in copy.files and RECEIPTS not in copy.unreadable:
         examined.add(Flaw.RECEIPTS_MISSING)
     if examined.identity is not None:
+        account = account_for(examined, examined.identity, copy, seen, elsewhere)
         _examine_lines(examined, examined.identity, copy, seen, depth)
+        if account is not None:
+            _check_behind(examined, account)
     examined.findings = list(runs_joined(examined.findings))
     return examined
 
@@ -79,16 +94,22 @@ def examine(copy: LogCopy, enrolled: Identity | None, seen: Sequence[bytes], dep
 def _examine_lines(examined: Examined, identity: Identity, copy: LogCopy, seen: Sequence[bytes], depth: Depth) -> None:
     lines = Lines(copy.files.get(RECEIPTS, b""))
     head = _head(identity, copy)
-    if isinstance(head, Checkpoint) and head.size <= len(lines.leaves) and root(lines.leaves[: head.size]) == head.root:
-        examined.sealed = lines.leaves[: head.size]
-        examined.checked = Checked(by_root=head.size)
-        is_all = head.size == len(lines.leaves) and not lines.unfinished
-        if depth is Depth.QUICK and is_all and lines.leaves[: len(seen)] == tuple(seen[: len(lines.leaves)]):
-            examined.head = head
-            return
+    sealed = 0
+    if isinstance(head, Checkpoint):
+        # A log that begins later is as good as whole if all that is before it is known.
+        lacking = head.size - len(lines.leaves)
+        before = examined.before[:lacking] if 0 < lacking <= len(examined.before) else ()
+        leaves = (*before, *lines.leaves)
+        if head.size <= len(leaves) and root(leaves[: head.size]) == head.root:
+            examined.sealed = leaves[: head.size]
+            sealed = head.size - len(before)
+            examined.checked = Checked(by_root=sealed)
+            is_all = head.size == len(leaves) and not lines.unfinished
+            if depth is Depth.QUICK and is_all and leaves[: len(seen)] == tuple(seen[: len(leaves)]):
+                examined.head = head
+                return
     is_vouched_for = CHECKPOINT in copy.files or CHECKPOINT in copy.unreadable
-    sealed = 0 if depth is Depth.THOROUGH else len(examined.sealed)
-    read_lines(examined, identity, lines, sealed=sealed, may_be_torn=not is_vouched_for)
+    read_lines(examined, identity, lines, sealed=0 if depth is Depth.THOROUGH else sealed, may_be_torn=not is_vouched_for)
     _check_chain(examined)
     _check_head(examined, head)
     _compare_with_seen(examined, seen)
@@ -148,6 +169,7 @@ def _check_head(examined: Examined, head: Checkpoint | tuple[Flaw, str] | None) 
         flaw, detail = head
         examined.add(flaw, detail=detail)
         return
+    examined.stated = head
     last = examined.last_number()
     if head.size > last:
         examined.add(Flaw.MISSING, last + 1, until=head.size, detail=f"the checkpoint covers {head.size} receipts")
@@ -158,6 +180,22 @@ def _check_head(examined: Examined, head: Checkpoint | tuple[Flaw, str] | None) 
     if len(leaves) >= head.size:
         if root(leaves[: head.size]) != head.root:
             examined.add(Flaw.CHECKPOINT_ROOT, 1, until=max(head.size, 1))
+        examined.head = head
+
+
+def _check_behind(examined: Examined, account: Acknowledged) -> None:
+    """Compare the root with the subtrees over what is lacking and the receipts behind, where those before are not at hand."""
+    head, tree = examined.stated, account.tree()
+    if head is None or not examined.accounted or len(examined.leaves()) >= head.size or head.size < tree.size:
+        return
+    for number in range(tree.size + 1, head.size + 1):
+        each = examined.proven.get(number)
+        if each is None:
+            return
+        tree.add(each.leaf)
+    if tree.root() != head.root:
+        examined.add(Flaw.CHECKPOINT_ROOT, account.checkpoint.size + 1, until=head.size)
+    else:
         examined.head = head
 
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.archives import ENDINGS, ArchiveMedium
-from usbupdate.core import identity as identity_form
+from usbupdate.core import acknowledged, identity as identity_form
+from usbupdate.core.acknowledged import ACKNOWLEDGED_SIZE_MAX
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOGS, PART_SUFFIX, RECEIPTS, TOP, MediumPath, shown
+from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, LOGS, PART_SUFFIX, RECEIPTS, TOP, MediumPath, shown
 from usbupdate.core.logparts import counts_instead
 from usbupdate.core.words import DEVICE_ID, DeviceId
 from usbupdate.errors import (
     MalformedError,
     MediumError,
     MediumFileMissingError,
+    NewerFormatError,
     NoEvidenceError,
     RejectedError,
     UnusableFileError,
@@ -38,8 +40,13 @@ if TYPE_CHECKING:
 RECEIPTS_SIZE_MAX: Final = 64 << 20
 """As much as a device's ledger may ever hold."""
 
-# The identity comes first: it tells whose receipts are whole.
-_EVIDENCE: Final = {IDENTITY: IDENTITY_SIZE_MAX, RECEIPTS: RECEIPTS_SIZE_MAX, CHECKPOINT: CHECKPOINT_SIZE_MAX}
+# Identity and acknowledgement come first: they tell which receipts are whole.
+_EVIDENCE: Final = {
+    IDENTITY: IDENTITY_SIZE_MAX,
+    ACKNOWLEDGED: ACKNOWLEDGED_SIZE_MAX,
+    RECEIPTS: RECEIPTS_SIZE_MAX,
+    CHECKPOINT: CHECKPOINT_SIZE_MAX,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,8 @@ def _read_into(copy: LogCopy, read: _Read) -> None:
         part, planted = _contents(read, name + PART_SUFFIX, limit)
         # A link or the like in the place of the file is somebody's doing and no cut's.
         is_planted = isinstance(problem, RejectedError)
-        if part is not None and not is_planted and counts_instead(name, contents, part, _identity_in(copy)):
+        lacking = acknowledged_count(copy)
+        if part is not None and not is_planted and counts_instead(name, contents, part, stated_identity(copy), lacking):
             copy.files[name] = part
         elif contents is not None:
             copy.files[name] = contents
@@ -163,12 +171,20 @@ def _names(medium: Medium, folder: MediumPath) -> tuple[str, ...]:
         return ()
 
 
-def _identity_in(copy: LogCopy) -> Identity | None:
+def stated_identity(copy: LogCopy) -> Identity | None:
     """Return whose log a copy says that it is."""
     try:
         return identity_form.decode(copy.files.get(IDENTITY, b""))
     except MalformedError:
         return None
+
+
+def acknowledged_count(copy: LogCopy) -> int:
+    """Return up to which number a copy may lack receipts, as it says itself."""
+    try:
+        return acknowledged.decode(copy.files.get(ACKNOWLEDGED, b"")).checkpoint.size
+    except (MalformedError, NewerFormatError):
+        return 0
 
 
 def _is_log(names: tuple[str, ...]) -> bool:

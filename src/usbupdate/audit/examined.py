@@ -36,6 +36,9 @@ class Examined:
         proven: what was read, by receipt number; nothing where the lines were looked at as a whole only.
         damaged: the numbers of lines that prove nothing.
         sealed: the leaf hashes of the first lines, as far as the signed checkpoint states the root over them.
+        before: the leaf hashes of the first receipts, known from elsewhere, where the copy need not hold these.
+        accounted: up to this number the copy may lack receipts.
+        stated: the signed checkpoint, if it was looked at after the lines.
         head: the signed checkpoint, if nothing before its end is missing.
         checked: what was looked at.
         findings: all flaws.
@@ -47,6 +50,9 @@ class Examined:
     proven: dict[int, ProvenReceipt] = field(default_factory=dict)
     damaged: set[int] = field(default_factory=set)
     sealed: tuple[bytes, ...] = ()
+    before: tuple[bytes, ...] = ()
+    accounted: int = 0
+    stated: Checkpoint | None = None
     head: Checkpoint | None = None
     checked: Checked = field(default_factory=Checked)
     findings: list[Finding] = field(default_factory=list)
@@ -59,13 +65,13 @@ class Examined:
         self.findings.append(Finding(self.device, flaw, self.source, receipt, until, line, detail))
 
     def last_number(self) -> int:
-        """Return the highest number that a line of this copy bears."""
-        return max((*self.proven, *self.damaged), default=0)
+        """Return the highest number that a line of this copy bears, or up to which it need not hold any."""
+        return max((*self.proven, *self.damaged, self.accounted))
 
     def leaves(self) -> tuple[bytes, ...]:
         """Return the leaf hashes of the receipts from 1 up to the first that is not proven; asked for when all are read."""
         if self._leaves is None:
-            self._leaves = tuple(self._leaves_read()) if self.proven or self.damaged else self.sealed
+            self._leaves = tuple(self._leaves_read()) if self.proven or self.damaged or not self.sealed else self.sealed
         return self._leaves
 
     def by_number(self) -> Iterable[tuple[int, bytes]]:
@@ -76,6 +82,6 @@ class Examined:
 
     def _leaves_read(self) -> Iterator[bytes]:
         number = 1
-        while (each := self.proven.get(number)) is not None:
-            yield each.leaf
+        while (each := self.proven.get(number)) is not None or number <= len(self.before):
+            yield self.before[number - 1] if each is None else each.leaf
             number += 1

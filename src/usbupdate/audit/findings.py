@@ -43,6 +43,9 @@ class Flaw(StrEnum):
     KEY_REPLACED = "key-replaced"
     SILENT = "silent"
     NEVER_HEARD = "never-heard"
+    ACKNOWLEDGED_MALFORMED = "acknowledged-malformed"
+    ACKNOWLEDGED_OTHERWISE = "acknowledged-otherwise"
+    KEPT_AT_OFFICE = "kept-at-office"
 
 
 class Severity(StrEnum):
@@ -61,6 +64,7 @@ class Severity(StrEnum):
 _SEVERITY: Final[dict[Flaw, Severity]] = {
     **dict.fromkeys(Flaw, Severity.SUSPICIOUS),
     Flaw.KEY_REPLACED: Severity.NOTICE,
+    Flaw.KEPT_AT_OFFICE: Severity.NOTICE,
     # What a stick looks like that was pulled, or was full, while an honest device wrote its log.
     Flaw.CHECKPOINT_BEHIND: Severity.INCOMPLETE,
     Flaw.CHECKPOINT_MISSING: Severity.INCOMPLETE,
@@ -79,6 +83,7 @@ _SEVERITY: Final[dict[Flaw, Severity]] = {
     Flaw.WENT_BACK: Severity.GRAVE,
     Flaw.TIME_BACKWARDS: Severity.GRAVE,
     Flaw.NEVER_SIGNED: Severity.GRAVE,
+    Flaw.ACKNOWLEDGED_OTHERWISE: Severity.GRAVE,
 }
 
 
@@ -115,6 +120,8 @@ _TOLD: Final[dict[Flaw, tuple[str, str]]] = {
     Flaw.CHECKPOINT_SIGNATURE: ("the checkpoint is not signed by this device's key", _COMPARE),
     Flaw.CHECKPOINT_BEHIND: ("the checkpoint does not cover it, so receipts may be missing after it", _INSERT),
     Flaw.CHECKPOINT_ROOT: ("the checkpoint covers other receipts than these", _CLONE),
+    Flaw.ACKNOWLEDGED_MALFORMED: ("what stands for receipts that are not there is not of its form", _COMPARE),
+    Flaw.ACKNOWLEDGED_OTHERWISE: ("what stands for receipts that are not there is signed over other ones", _CLONE),
     Flaw.WENT_BACK: (
         "it went back to an older release without an authorisation that counts",
         "Ask the release office what was allowed; if that is nothing, somebody else's software ran on the device.",
@@ -130,6 +137,10 @@ _TOLD: Final[dict[Flaw, tuple[str, str]]] = {
     Flaw.KEY_REPLACED: (
         "this copy is from before its key was replaced",
         "Nothing: it is judged by the key of that time, and you have recorded who replaced it.",
+    ),
+    Flaw.KEPT_AT_OFFICE: (
+        "it need not be here: the office has said that it keeps it",
+        "Nothing; to see it, bring the store: 'usbupdate audit verify --store'.",
     ),
     Flaw.SILENT: ("nothing was heard of it for long", "Send somebody with a stick, or take it off the list."),
     Flaw.NEVER_HEARD: (

@@ -143,7 +143,8 @@ def _name_gaps(examined: Examined) -> None:
     torn = {finding.receipt for finding in examined.findings if finding.flaw is Flaw.TORN}
     last = 0
     for number in sorted({*examined.proven, *examined.damaged}):
-        if number > last + 1:
+        first = max(last, examined.accounted) + 1
+        if number > first:
             is_torn = last in torn or number in torn
-            examined.add(Flaw.TORN if is_torn else Flaw.MISSING, last + 1, until=number - 1)
+            examined.add(Flaw.TORN if is_torn else Flaw.MISSING, first, until=number - 1)
         last = number

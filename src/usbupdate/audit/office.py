@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final
 from tuf.api.metadata import Targets
 
 from usbupdate import plainfile
+from usbupdate.core import acknowledgers
 from usbupdate.core.layout import METADATA, MediumPath
 from usbupdate.core.rootrules import SIZE_MAX, Document, is_signed, read_document, read_root, root_of
 from usbupdate.core.words import DIGEST, Digest
-from usbupdate.errors import MediumError, MediumFileMissingError, RejectedError, UnusableFileError
+from usbupdate.errors import MalformedError, MediumError, MediumFileMissingError, RejectedError, UnusableFileError
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from usbupdate.core.cosignature import Cosigner
 
 _LISTS: Final = re.compile(r"[1-9][0-9]{0,15}\.targets\.json")
 
@@ -37,6 +40,24 @@ def ever_signed(place: Path, root: Path | None = None) -> frozenset[Digest]:
     Raises:
         UnusableFileError: there is no metadata of an office, or it is not what it should be.
     """
+    return frozenset(
+        Digest(digest)
+        for targets in _believed(place, root)
+        for target in targets.targets.values()
+        if DIGEST.fullmatch(digest := target.hashes.get("sha256", ""))
+    )
+
+
+def acknowledgers_of(place: Path, root: Path | None = None) -> tuple[Cosigner, ...]:
+    """Return whom the newest of the office's signed lists names for acknowledging receipts; otherwise as `ever_signed`."""
+    newest = max(_believed(place, root), key=lambda targets: targets.version)
+    try:
+        return acknowledgers.decode(newest.unrecognized_fields)
+    except MalformedError as error:
+        raise UnusableFileError(path=str(place), problem=f"{error.field}: {error.problem}") from error
+
+
+def _believed(place: Path, root: Path | None) -> list[Targets]:
     medium = DirectoryMedium(place)
     try:
         folder = next(each for each in (METADATA[1:], METADATA) if "1.root.json" in _names(medium, each))
@@ -54,13 +75,7 @@ def ever_signed(place: Path, root: Path | None = None) -> frozenset[Digest]:
     believed = [each.signed for each in lists if any(is_signed(root_of(one), each) for one in roots)]
     if not believed:
         raise UnusableFileError(path=str(place), problem="no list of targets there is signed by the office")
-    return frozenset(
-        Digest(digest)
-        for targets in believed
-        if isinstance(targets, Targets)
-        for target in targets.targets.values()
-        if DIGEST.fullmatch(digest := target.hashes.get("sha256", ""))
-    )
+    return [each for each in believed if isinstance(each, Targets)]
 
 
 def _read(path: Path) -> bytes:

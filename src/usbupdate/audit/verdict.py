@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from usbupdate.audit.accounts import Elsewhere
 from usbupdate.audit.asked import NOTHING, Asked, ask, ask_when
 from usbupdate.audit.chain import device_of, examine
+from usbupdate.audit.copies import acknowledged_count, stated_identity
 from usbupdate.audit.depth import Checked, Depth
 from usbupdate.audit.findings import Finding, Flaw, Severity, runs_joined
 from usbupdate.core.layout import IDENTITY
@@ -123,7 +125,8 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
         UnusableFileError: what was seen could not be remembered.
     """
     enrolment = devices.get(device)
-    examined = [_examined(place.read(), enrolment, depth, asked) for place in places]
+    copies = [place.read() for place in places]
+    examined = _all_examined(copies, enrolment, depth, asked)
     # A former key's history has ended; what the device is now is told by the present key.
     present = [each for each in examined if enrolment is None or each.identity == enrolment.identity] or examined
     longest = max(present, key=lambda each: len(each.leaves()))
@@ -133,7 +136,7 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
     is_good = _standing(findings, enrolment) is Standing.OK
     if is_good and enrolment is not None and longest.identity == enrolment.identity and len(longest.leaves()) > len(seen):
         devices.save(replace(enrolment, leaves=longest.leaves()))
-    receipts = tuple(each.receipt for _, each in sorted(longest.proven.items()))
+    receipts = _joined(longest, examined)
     return Verdict(
         device=device,
         standing=_standing(findings, enrolment),
@@ -143,18 +146,31 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
         seen=len(seen),
         sources=tuple(each.source for each in examined),
         findings=findings,
-        count=len(receipts) or len(longest.leaves()),
+        count=max(len(receipts), len(longest.leaves())),
         last_event=receipts[-1].event if receipts else None,
         checked=sum((each.checked for each in examined), Checked()),
     )
 
 
-def _examined(copy: LogCopy, enrolment: Enrolment | None, depth: Depth, asked: Asked) -> Examined:
+def _all_examined(copies: Sequence[LogCopy], enrolment: Enrolment | None, depth: Depth, asked: Asked) -> list[Examined]:
+    """Return what each copy proves; those that may begin later come last, when it is known what the others prove."""
+    found: dict[int, Examined] = {}
+    leaves: dict[Identity | None, tuple[bytes, ...]] = {}
+    for each in sorted(range(len(copies)), key=lambda each: acknowledged_count(copies[each])):
+        own = enrolment.identity if enrolment is not None else stated_identity(copies[each])
+        examined = _examined(copies[each], enrolment, depth, asked, Elsewhere(leaves.get(own, ()), asked.named))
+        found[each] = examined
+        if not examined.findings and len(examined.leaves()) > len(leaves.get(examined.identity, ())):
+            leaves[examined.identity] = examined.leaves()
+    return [found[each] for each in range(len(copies))]
+
+
+def _examined(copy: LogCopy, enrolment: Enrolment | None, depth: Depth, asked: Asked, elsewhere: Elsewhere) -> Examined:
     """Return what a copy proves by the key of its time, and what it has to say to the auditor's questions."""
     if enrolment is None:
-        examined = examine(copy, None, (), depth)
+        examined = examine(copy, None, (), depth, elsewhere)
     elif (former := enrolment.former_of(copy.files.get(IDENTITY, b""))) is not None:
-        examined = examine(copy, former.identity, former.leaves, depth)
+        examined = examine(copy, former.identity, former.leaves, depth, Elsewhere((), asked.named))
         count = len(former.leaves)
         if examined.last_number() > count or len(examined.sealed) > count:
             # Whoever has the old key can go on with the old history.
@@ -162,9 +178,20 @@ def _examined(copy: LogCopy, enrolment: Enrolment | None, depth: Depth, asked: A
             examined.add(Flaw.KEY_CHANGED, count + 1, until=last, detail="of this key's receipts, these had not been seen")
         examined.add(Flaw.KEY_REPLACED, detail=f"{former.identity.fingerprint[:16]}…, replaced {former.at} by {former.by}")
     else:
-        examined = examine(copy, enrolment.identity, enrolment.leaves, depth)
+        examined = examine(copy, enrolment.identity, enrolment.leaves, depth, elsewhere)
     ask(asked, examined)
     return examined
+
+
+def _joined(longest: Examined, examined: Iterable[Examined]) -> tuple[Receipt, ...]:
+    """Return the receipts of the longest copy, and those before that others have of the same history."""
+    joined = {number: each.receipt for number, each in longest.proven.items()}
+    leaves = longest.leaves()
+    for other in examined:
+        for number, each in other.proven.items():
+            if number not in joined and number <= len(leaves) and each.leaf == leaves[number - 1]:
+                joined[number] = each.receipt
+    return tuple(receipt for _, receipt in sorted(joined.items()))
 
 
 def _standing(findings: tuple[Finding, ...], enrolment: Enrolment | None) -> Standing:

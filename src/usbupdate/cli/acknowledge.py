@@ -18,10 +18,10 @@ from usbupdate.packager import acknowledging
 from usbupdate.packager.lock import opened_for_change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from usbupdate.audit.verdict import Verdict
     from usbupdate.core.strictjson import Json
+    from usbupdate.core.words import DeviceId
     from usbupdate.packager.acknowledging import Done
 
 
@@ -37,26 +37,30 @@ def acknowledge(
     enrolled = known(devices)
     with evidence([], store) as places, opened_for_change(repo) as office:
         verdicts = [verdict.bare() for verdict in verify(places, enrolled)]
-        done = acknowledging.acknowledge(office, received(places, verdicts, enrolled), key, now(), passphrases(passphrase_file))
+        whole = list(received(places, verdicts, enrolled))
+        done = acknowledging.acknowledge(office, whole, key, now(), passphrases(passphrase_file))
+    left = {each.device: str(each.standing) for each in verdicts if each.standing is not Standing.OK}
+    there = {each.identity.device for each in whole}
+    not_there = [each.device for each in verdicts if each.standing is Standing.OK and each.device not in there]
+    left |= dict.fromkeys(not_there, "not all in the store")
     table: dict[str, Json] = {
         "repo": str(repo),
         "acknowledged": {str(device): count for device, count in done.counts.items()},
         "new": [str(device) for device in done.fresh],
         "refused": {str(device): problem for device, problem in done.refused.items()},
-        "left": {str(each.device): str(each.standing) for each in verdicts if each.standing is not Standing.OK},
+        "left": {str(device): why for device, why in left.items()},
     }
-    show.result(table, _told(done, verdicts), as_json=json)
-    if done.refused:
-        raise EvidenceBrokenError(devices=", ".join(done.refused))
+    show.result(table, _told(done, left), as_json=json)
+    if lost := [*done.refused, *not_there]:
+        raise EvidenceBrokenError(devices=", ".join(lost))
     require_good(verdicts)
 
 
-def _told(done: Done, verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _told(done: Done, left: Mapping[DeviceId, str]) -> Iterator[str]:
     yield from (f"{device}: {done.counts[device]} receipts are acknowledged" for device in done.fresh)
     yield from (f"{device}: NOT ACKNOWLEDGED: {problem}" for device, problem in done.refused.items())
-    for each in verdicts:
-        if each.standing is not Standing.OK:
-            yield f"{each.device}: NOT ACKNOWLEDGED: its evidence is {each.standing}; see 'usbupdate audit verify'"
+    for device, why in left.items():
+        yield f"{device}: NOT ACKNOWLEDGED: its evidence is {why}; see 'usbupdate audit verify'"
     if not done.fresh:
         yield f"Nothing is new. Receipts of {len(done.counts)} device(s) are acknowledged."
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from usbupdate.audit.asked import Asked
 from usbupdate.audit.depth import Depth
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import Replacement, enrol
-from usbupdate.audit.office import ever_signed
+from usbupdate.audit.office import acknowledgers_of, ever_signed
 from usbupdate.audit.roster import never_heard, read_roster
 from usbupdate.audit.selection import places_of
 from usbupdate.audit.taken import Taken
@@ -65,7 +66,11 @@ def verify(
     thorough: Annotated[bool, typer.Option("--thorough", help="Check the signature of every single receipt too.")] = False,
     repo: Annotated[
         Path | None,
-        typer.Option(metavar="REPO", readable=False, help="The office's repository: was all that was committed signed there?"),
+        typer.Option(
+            metavar="REPO",
+            readable=False,
+            help="The office's repository: did it sign what was committed, keep what is not here?",
+        ),
     ] = None,
     root: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --repo: the office's root, not taken from there.")
@@ -84,6 +89,9 @@ def verify(
     """Check every device's receipts: checkpoint, signatures, chain, gaps, contents, and what was seen before."""
     depth = _depth(quick=quick, thorough=thorough)
     asked = _asked(depth, repo, root, silent_after)
+    if repo is not None and mounts and store is None:
+        # Where the store itself is looked at, nobody's word stands for what is not in it.
+        asked = replace(asked, named=acknowledgers_of(repo, root))
     listed = () if roster is None else read_roster(roster)
     enrolled = known(devices)
     with evidence(mounts or [], store) as places:

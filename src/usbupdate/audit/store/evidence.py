@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from usbupdate.audit.chain import device_of
 from usbupdate.audit.lines import LINES_MAX
 from usbupdate.core import strictjson
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, RECEIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +44,7 @@ class CopyRow(NamedTuple):
     receipts: bytes | None
     rest: bytes | None
     unreadable: str
+    acknowledged: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def take_apart(copy: LogCopy) -> Taken:
         receipts=None if receipts is None else digest_of(receipts),
         rest=kept(rest or None),
         unreadable=strictjson.encode(dict(copy.unreadable)).decode(),
+        acknowledged=kept(copy.files.get(ACKNOWLEDGED)),
     )
     return Taken(row._replace(digest=copy_digest(row)), copy.source, files, [(digest_of(line), line) for line in lines])
 
@@ -98,7 +100,10 @@ def take_apart(copy: LogCopy) -> Taken:
 def copy_digest(row: CopyRow) -> bytes:
     """Return the digest by which a copy is known: over all that is kept of it as a whole."""
     table: dict[str, Json] = {
-        name: value.hex() if isinstance(value, bytes) else value for name, value in row._asdict().items() if name != "digest"
+        name: value.hex() if isinstance(value, bytes) else value
+        for name, value in row._asdict().items()
+        # A copy without the last one is known by the digest by which it was known before there was that column.
+        if name != "digest" and not (name == "acknowledged" and value is None)
     }
     return digest_of(strictjson.encode(table))
 

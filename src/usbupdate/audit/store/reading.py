@@ -23,7 +23,7 @@ from usbupdate.audit.store.database import rows_among
 from usbupdate.audit.store.evidence import CopyRow, Run, digest_of, is_as_it_came
 from usbupdate.audit.store.schema import COPIES, FILES, LINES, ORIGINS, RUNS
 from usbupdate.core import checkpoint
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, RECEIPTS
 from usbupdate.core.merkle import GrowingTree, leaf_hash
 from usbupdate.core.plaintext import printable
 from usbupdate.core.words import DEVICE_ID, DeviceId
@@ -62,7 +62,9 @@ class StoredPlace:
         """
         row = self.row
         if not is_as_it_came(row):
-            return LogCopy("the store", self.folder, {}, dict.fromkeys((IDENTITY, RECEIPTS, CHECKPOINT), _CHANGED))
+            return LogCopy(
+                "the store", self.folder, {}, dict.fromkeys((IDENTITY, ACKNOWLEDGED, RECEIPTS, CHECKPOINT), _CHANGED)
+            )
         with self.store.reading() as connection:
             files = _files(connection, row)
             lines = list(_lines(connection, _runs(connection, row)))
@@ -74,6 +76,7 @@ class StoredPlace:
             (IDENTITY, row.identity, files.identity),
             (RECEIPTS, row.receipts, receipts),
             (CHECKPOINT, row.checkpoint, files.checkpoint),
+            (ACKNOWLEDGED, row.acknowledged, files.acknowledged),
         ):
             if contents is not None:
                 copy.files[name] = contents
@@ -104,15 +107,16 @@ class _Files:
     identity: bytes | None
     checkpoint: bytes | None
     rest: bytes
+    acknowledged: bytes | None
 
 
 def _files(connection: Connection, row: CopyRow) -> _Files:
-    wanted = [digest for digest in (row.identity, row.checkpoint, row.rest) if digest is not None]
+    wanted = [digest for digest in (row.identity, row.checkpoint, row.rest, row.acknowledged) if digest is not None]
     found = _contents(rows_among(connection, select(FILES), FILES.c.digest, wanted))
-    identity, head, rest = (
-        None if digest is None else found.get(digest) for digest in (row.identity, row.checkpoint, row.rest)
+    identity, head, rest, beside = (
+        None if digest is None else found.get(digest) for digest in (row.identity, row.checkpoint, row.rest, row.acknowledged)
     )
-    return _Files(identity, head, rest or b"")
+    return _Files(identity, head, rest or b"", beside)
 
 
 def _runs(connection: Connection, row: CopyRow) -> list[Run]:
@@ -173,10 +177,17 @@ class _Kept:
         """How many lines it has."""
         return sum(run.length for run in self.runs)
 
-    def fullness(self) -> tuple[int, int, int, bool, bytes]:
+    def fullness(self) -> tuple[int, int, int, bool, bool, bytes]:
         """Return what to sort by, so that no copy is behind one that it could tell everything of."""
         covered = -1 if self.head is None else self.head.size
-        return self.count, covered, len(self.files.rest), self.row.identity is not None, self.row.digest
+        return (
+            self.count,
+            covered,
+            len(self.files.rest),
+            self.row.identity is not None,
+            self.row.acknowledged is not None,
+            self.row.digest,
+        )
 
 
 class _Whole:
@@ -208,6 +219,7 @@ class _Whole:
         """Tell whether everything in another copy is in this one too, so that it can neither add nor contradict anything."""
         return (
             other.row.identity in {None, self.copy.row.identity}
+            and other.row.acknowledged in {None, self.copy.row.acknowledged}
             and self._begins_with(other)
             and (other.row.checkpoint in {None, self.copy.row.checkpoint} or self._covers(other))
         )

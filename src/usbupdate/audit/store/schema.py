@@ -41,7 +41,7 @@ FILES: Final = Table(
     Column("digest", _DIGEST, primary_key=True),
     Column("contents", LargeBinary, nullable=False),
 )
-"""Each `identity.json` and each `checkpoint`, once, and what stood behind the last line feed of a `receipts.jsonl`."""
+"""Each `identity.json`, `checkpoint` and `acknowledged`, once, and what stood behind the last line feed of receipts."""
 
 COPIES: Final = Table(
     "copies",
@@ -54,6 +54,7 @@ COPIES: Final = Table(
     Column("receipts", _DIGEST, comment="of the whole receipts.jsonl as it came"),
     Column("rest", _DIGEST, ForeignKey("files.digest"), comment="of what stood behind the last line feed"),
     Column("unreadable", Text, nullable=False, comment="why a file that was there could not be read, by name; JSON"),
+    Column("acknowledged", _DIGEST, ForeignKey("files.digest"), comment="of acknowledged"),
 )
 """Each different copy of a device's log."""
 
