@@ -44,6 +44,8 @@ class Scenario:
     """Whether the stick brings an older release, and the authorisation by which this device goes back to it."""
     holds_older_log: bool = False
     """Whether the stick has taken this device's log before, and less of it."""
+    is_acknowledged: bool = False
+    """Whether the stick brings word that the device's receipts have arrived, and the device gives them up as soon as it may."""
     is_installed: bool = False
     """Whether the release on the stick is installed already, so that the next boot is its trial."""
 
@@ -69,6 +71,8 @@ SCENARIOS: Final = (
     Scenario("goes-back", "back", is_ordered_back=True),
     Scenario("goes-back-in-vain", "back-in-vain", Release.PANICS, is_ordered_back=True),
     Scenario("stays-in", "good", is_stick_in=True, first=Way.BOOT),
+    Scenario("acknowledged", "word", is_used=True, is_acknowledged=True),
+    Scenario("acknowledged-again", "word-again", is_used=True, holds_older_log=True, is_acknowledged=True),
     Scenario("on-trial", "good", is_installed=True, first=Way.BOOT),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -16,19 +16,22 @@ from usbupdate.audit.copies import LogCopy, find_copies
 from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.audit.findings import Flaw
 from usbupdate.audit.verdict import verify
-from usbupdate.core import identity as identity_form, recordform
+from usbupdate.core import checkpoint, identity as identity_form, merkle, recordform
+from usbupdate.core.acknowledgements import Received
 from usbupdate.core.authorisation import used_in
 from usbupdate.core.chunks import unpack_here
 from usbupdate.core.layout import IDENTITY, RECEIPTS
 from usbupdate.core.receipt import OUTCOMES, Event
 from usbupdate.core.record import DeviceRecord, Idle, Leaving, Recording
 from usbupdate.core.words import DeviceId, Slot
+from usbupdate.device import ledger as ledgers
 from usbupdate.device.bootloaders import simulated
+from usbupdate.device.identity import load_signer
 from usbupdate.device.ledger import Ledger
 from usbupdate.device.obligations import Rest
 from usbupdate.device.truststore import TrustStore
 from usbupdate.errors import BusyError, MediumError, RefusedError, RejectedError, UsbupdateError
-from usbupdate.packager import bundle, downgrade, office, stick
+from usbupdate.packager import acknowledgers, acknowledging, bundle, downgrade, keys, office, stick
 from usbupdate.packager.office import Hands
 from usbupdate.packager.pack import Packing
 from usbupdate.simulate import hardware
@@ -99,6 +102,7 @@ class World:
         self._make_sticks()
         self._starts: dict[str, Picture] = {}
         self._identity: Identity | None = None
+        self._arrived: dict[str, list[bytes]] = {}
 
     # --- What there is ------------------------------------------------------------------------------------------------
 
@@ -121,6 +125,8 @@ class World:
         bundle.create(made, order, self._now, how=Packing(level=1, threads=1))
 
     def _make_sticks(self) -> None:
+        keys.create(self._key)
+        acknowledgers.name(self._office, str(self._key), None, self._now)
         self._release(self._office, "gw", FIRST)
         self._write("first")
         self._release(self._office, "gw", OFFERED)
@@ -142,7 +148,7 @@ class World:
 
     def _write(self, name: str, wishes: stick.Wishes | None = None) -> None:
         mount = self.top / "sticks" / name
-        mount.mkdir()
+        mount.mkdir(exist_ok=True)
         stick.write(stick.plan(self._office, self._now, wishes), mount)
 
     def plan(self, release: int) -> Plan:
@@ -155,6 +161,8 @@ class World:
         if scenario.name not in self._starts:
             self.lay(Picture(), scenario)
             create(self.device, self.plan(BEFORE if scenario.is_used or scenario.is_ordered_back else FIRST))
+            if scenario.holds_older_log and scenario.is_acknowledged:
+                self._write(scenario.stick, stick.Wishes(log_only=True))
             if scenario.holds_older_log:
                 self._bench().insert(self.top / "sticks" / scenario.stick)
             if scenario.is_used:
@@ -162,6 +170,8 @@ class World:
             if scenario.is_ordered_back:
                 self._update_from("good")
                 self._order_back(scenario.stick)
+            if scenario.is_acknowledged:
+                self._acknowledge(scenario.stick)
             if scenario.is_stick_in:
                 self._update_from(scenario.stick)
                 self._bench().insert(self.top / "sticks" / scenario.stick)
@@ -176,6 +186,30 @@ class World:
         downgrade.allow(self._office, wish, self._now)
         shutil.rmtree(self.top / "sticks" / name, ignore_errors=True)
         self._write(name, stick.Wishes((f"gw-{FIRST}",)))
+
+    @property
+    def _key(self) -> Path:
+        return self.top / "repo/keys/audit.pem"
+
+    def _acknowledge(self, name: str) -> None:
+        """Write a stick that brings a release and word that all receipts so far have arrived; only now are there some."""
+        identity = self.identity()
+        lines = list(self._ledger().lines())
+        leaves = tuple(map(merkle.leaf_hash, lines))
+        note = checkpoint.sign(identity, len(lines), merkle.root(leaves), load_signer(self.device / "state"))
+        done = acknowledging.acknowledge(self._office, [Received(identity, note, leaves)], str(self._key), self._now)
+        assert done.fresh == (identity.device,)
+        self._arrived[identity.fingerprint] = lines
+        self._write(name, stick.Wishes((f"gw-{OFFERED}",)))
+        # The next device that is acknowledged is another one of the same name.
+        (self._office.path / acknowledging.FILE).unlink()
+
+    def _ledger(self) -> Ledger:
+        return Ledger.open(self.device / "state/ledger", self.identity(), _no_signer)
+
+    def _seen(self) -> tuple[bytes, ...]:
+        """Return the leaf hashes of the receipts that have arrived at the office."""
+        return tuple(map(merkle.leaf_hash, self._arrived.get(self.identity().fingerprint, ())))
 
     def _update_from(self, name: str) -> None:
         self._bench().insert(self.top / "sticks" / name)
@@ -231,6 +265,10 @@ class World:
 
     def perform(self, way: Way, scenario: Scenario, name: str, mishaps: Mishaps) -> None:
         """Do one thing to the device."""
+        with _pressed_for_room() if scenario.is_acknowledged else nullcontext():
+            self._perform(way, scenario, name, mishaps)
+
+    def _perform(self, way: Way, scenario: Scenario, name: str, mishaps: Mishaps) -> None:
         match way:
             case Way.INSERT:
                 self._bench().insert(self.top / "sticks" / (name or scenario.stick))
@@ -268,8 +306,9 @@ class World:
         """Return the device's receipts, and note every flaw of their chain."""
         identity = self.identity()
         raw_identity = (self.device / "state/identity/identity.json").read_bytes()
-        ledger = Ledger.open(self.device / "state/ledger", identity, _no_signer)
-        lines = b"".join(line + b"\n" for line in ledger.lines())
+        ledger = self._ledger()
+        given_up = self._arrived.get(identity.fingerprint, [])[: ledger.first() - 1]
+        lines = b"".join(line + b"\n" for line in (*given_up, *ledger.lines()))
         examined = examine(LogCopy("ledger", identity.device, {IDENTITY: raw_identity, RECEIPTS: lines}, {}), identity, ())
         self.problems += [
             f"the ledger: {finding.sentence()}" for finding in examined.findings if finding.flaw is not Flaw.CHECKPOINT_MISSING
@@ -297,7 +336,7 @@ class World:
             return
         identity = self.identity()
         for place in find_copies([self.top / "sticks" / scenario.stick]):
-            for finding in examine(place.read(), identity, ()).findings:
+            for finding in examine(place.read(), identity, self._seen()).findings:
                 self.tally.flaws[finding.flaw] += 1
                 if finding.flaw not in _INCOMPLETE:
                     self.problems.append(f"the stick after the cut: {finding.sentence()}")
@@ -374,9 +413,9 @@ class World:
         folder = self.top / "auditor"
         shutil.rmtree(folder, ignore_errors=True)
         devices = Devices(folder)
-        devices.save(Enrolment(self.identity(), Trust.FINGERPRINT))
+        devices.save(Enrolment(self.identity(), Trust.FINGERPRINT, self._seen()))
         for verdict in verify(find_copies([mount]), devices):
-            if verdict.findings or len(verdict.receipts) != len(self.receipts()):
+            if verdict.findings or verdict.count != len(self.receipts()):
                 found = [finding.sentence() for finding in verdict.findings]
                 self.problems.append(f"the auditor finds {len(verdict.receipts)} receipts and {found}")
 
@@ -384,6 +423,20 @@ class World:
         """Put down everything that was noted since the last time, with what led to it."""
         self.tally.violations += [f"{what}: {problem}" for problem in self.problems]
         self.problems.clear()
+
+
+@contextmanager
+def _pressed_for_room() -> Iterator[None]:
+    """Let the ledger give up whatever has arrived, but for its last receipt."""
+    names = {"TRIM_ABOVE": 0, "TRIM_TO": 0, "LINES_KEPT": 1}
+    before = {name: getattr(ledgers, name) for name in names}
+    try:
+        for name, value in names.items():
+            setattr(ledgers, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(ledgers, name, value)
 
 
 def state_in(picture: Picture) -> DeviceRecord | None:

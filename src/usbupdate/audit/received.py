@@ -42,24 +42,31 @@ def received(places: Iterable[Place], verdicts: Iterable[Verdict], devices: Devi
     for device in sorted(good):
         enrolment = devices.get(device)
         if enrolment is not None:
-            found = _newest([place.read() for place in by_device[device]], enrolment.identity)
+            found = joined((place.read() for place in by_device[device]), enrolment.identity)
             if found is not None:
-                yield found
+                note, lines = found
+                yield Received(enrolment.identity, note, merkle.leaf_hashes(lines))
 
 
-def _newest(copies: list[LogCopy], identity: Identity) -> Received | None:
-    """Return the newest of the checkpoints of which every receipt is in one copy or another."""
-    leaves: dict[int, bytes] = {}
+def joined(copies: Iterable[LogCopy], identity: Identity) -> tuple[bytes, list[bytes]] | None:
+    """Return the newest checkpoint of which every receipt is in one copy or another, and their lines; None if there is none.
+
+    The lines are those of the checkpoint: its root says so.
+    """
+    lines: dict[int, bytes] = {}
+    heads: dict[bytes, Checkpoint] = {}
     for copy in copies:
         for line in copy.files.get(RECEIPTS, b"").split(b"\n"):
             receipt = envelope.peek_or_none(line)
             if receipt is not None:
-                leaves.setdefault(receipt.number, merkle.leaf_hash(line))
-    notes = {note: head for copy in copies if (note := copy.files.get(CHECKPOINT)) and (head := _head(note, identity))}
-    for note, head in sorted(notes.items(), key=lambda each: each[1].size, reverse=True):
-        wanted = range(1, head.size + 1)
-        if all(number in leaves for number in wanted):
-            return Received(identity, note, tuple(leaves[number] for number in wanted))
+                lines.setdefault(receipt.number, line)
+        note = copy.files.get(CHECKPOINT, b"")
+        if (head := _head(note, identity)) is not None:
+            heads[note] = head
+    for note, head in sorted(heads.items(), key=lambda each: each[1].size, reverse=True):
+        found = [lines[number] for number in range(1, head.size + 1) if number in lines]
+        if len(found) == head.size and merkle.root(merkle.leaf_hashes(found)) == head.root:
+            return note, found
     return None
 
 

@@ -15,11 +15,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.answers import answers
+from usbupdate.audit.copies import LogCopy
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.proof import LABELS
+from usbupdate.audit.received import joined
 from usbupdate.core import identity as identity_form
 from usbupdate.core.identity import public_key_pem
-from usbupdate.core.layout import IDENTITY, METADATA, TARGETS
+from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, METADATA, RECEIPTS, TARGETS
 from usbupdate.core.plaintext import one_line
 from usbupdate.errors import MalformedError, MediumError, RejectedError, UnusableFileError
 from usbupdate.medium import DirectoryMedium
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from usbupdate.audit.copies import LogCopy
     from usbupdate.audit.devices import Enrolment
     from usbupdate.audit.verdict import Verdict
     from usbupdate.core.identity import Identity
@@ -60,18 +61,22 @@ def archive(
     Args:
         verdict: what the copies come to.
         enrolment: what is known of the device; its key counts before one that a copy brings.
-        copies: as they were read; those with the same bytes are put in once.
+        copies: as they were read; those with the same bytes are put in once. Where some begin behind what the office has
+            acknowledged and all together hold every receipt, the log that they make together is put in, and those beside it.
         office: the office's files by their path below `office/`, if there are any.
     """
     identity = enrolment.identity if enrolment else _stated(copies)
     files: dict[str, bytes] = {"verify.py": _asset("verify.py.txt")}
     sources: list[str] = []
     seen: list[Mapping[str, bytes]] = []
-    for copy in copies:
+    whole, parts = _told_apart(copies, identity)
+    for copy in whole:
         if copy.files and copy.files not in seen:
             seen.append(copy.files)
             sources.append(copy.source)
             files |= {f"copies/{len(sources)}/{name}": contents for name, contents in copy.files.items()}
+    for number, copy in enumerate(parts, 1):
+        files |= {f"parts/{number}/{name}": contents for name, contents in copy.files.items()}
     if identity is not None:
         files["device.pem"] = public_key_pem(identity.public_key).encode("ascii")
         files["device.json"] = identity_form.encode(identity)
@@ -100,6 +105,20 @@ def office_files(place: Path, verdict: Verdict) -> dict[str, bytes]:
             manifests = _files(medium, targets, lambda name: _MANIFEST_NAME.fullmatch(name) and name[:64] in wanted)
             return found | {f"targets/{name}": raw for name, raw in manifests}
     raise UnusableFileError(path=str(place), problem="neither a repository nor a stick with the office's metadata")
+
+
+def _told_apart(copies: Sequence[LogCopy], identity: Identity | None) -> tuple[list[LogCopy], list[LogCopy]]:
+    """Return the copies that are whole, or that nothing makes whole, and those of which one of the former is put together."""
+    parts = [copy for copy in copies if ACKNOWLEDGED in copy.files]
+    found = joined(copies, identity) if parts and identity is not None else None
+    if found is None or identity is None:
+        return list(copies), []
+    note, lines = found
+    receipts = b"".join(line + b"\n" for line in lines)
+    together = {IDENTITY: identity_form.encode(identity), RECEIPTS: receipts, CHECKPOINT: note}
+    sources = ", ".join(copy.source for copy in parts)
+    made = LogCopy(f"put together from all copies, also those in parts/: {sources}", identity.device, together, {})
+    return [*(copy for copy in copies if copy not in parts), made], parts
 
 
 def _stated(copies: Sequence[LogCopy]) -> Identity | None:
