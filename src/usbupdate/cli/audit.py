@@ -69,7 +69,7 @@ def verify(
         typer.Option(
             metavar="REPO",
             readable=False,
-            help="The office's repository: did it sign what was committed, keep what is not here?",
+            help="The office's repository: what did it sign, and what does it keep?",
         ),
     ] = None,
     root: Annotated[
