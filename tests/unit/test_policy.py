@@ -73,6 +73,12 @@ def test_the_highest_sequence_that_suits_is_taken() -> None:
     assert choose(offers, WHO, running(1), Insertion.NEW, NOW) == offers[2]
 
 
+def test_of_two_with_the_same_sequence_the_first_is_taken() -> None:
+    first, second = offer(2), replace(offer(2), manifest_sha256=Digest("9" * 64))
+    for offers in ([first, second], [second, first]):
+        assert choose(offers, WHO, running(1), Insertion.NEW, NOW) == offers[0]
+
+
 def test_stepping_stones_are_taken_one_after_the_other() -> None:
     first, second = offer(2), offer(5, from_min=2)
     assert choose([first, second], WHO, running(1), Insertion.NEW, NOW) == first

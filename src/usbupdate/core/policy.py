@@ -100,7 +100,7 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
     """
     ordered: tuple[int, Offer] | None = None
     suitable: Offer | None = None
-    refused: tuple[_Hurdle, int, RefusedError] | None = None
+    refused: tuple[tuple[_Hurdle, int], RefusedError] | None = None
     is_running_offered = False
     # One pass that keeps the best only: a stick may offer hundreds of bundles, each with a megabyte of manifest.
     for offer in offers:
@@ -112,8 +112,9 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
             continue
         refusal = _refusal(offer, recipient, record, insertion, now)
         if refusal is not None:
-            if refused is None or (refusal[0], offer.manifest.sequence) > refused[:2]:
-                refused = (refusal[0], offer.manifest.sequence, refusal[1])
+            how_far = (refusal[0], offer.manifest.sequence)
+            if refused is None or how_far > refused[0]:
+                refused = (how_far, refusal[1])
         elif suitable is None or offer.manifest.sequence > suitable.manifest.sequence:
             suitable = replace(offer, orders=())
     if ordered is not None:
@@ -123,8 +124,8 @@ def choose(offers: Iterable[Offer], recipient: Recipient, record: DeviceRecord, 
         if refusal := _refusal(offer, recipient, record, insertion, now):
             raise refusal[1]
         return offer
-    if suitable is None and refused is not None and (refused[0] > _Hurdle.SEQUENCE or not is_running_offered):
-        raise refused[2]
+    if suitable is None and refused is not None and (refused[0][0] > _Hurdle.SEQUENCE or not is_running_offered):
+        raise refused[1]
     return suitable
 
 
