@@ -23,6 +23,7 @@ MODULES: Final = {
     "core/checkpoint.py": ("tests/unit/test_checkpoint.py",),
     "core/identity.py": ("tests/property/test_identity.py",),
     "core/payload.py": ("tests/unit/test_signed_files.py",),
+    "core/logparts.py": ("tests/unit/test_logparts.py",),
     "core/layout.py": ("tests/unit/test_layout.py",),
     "core/rootrules.py": ("tests/unit/test_rootrules.py",),
     "core/timefloor.py": ("tests/unit/test_timefloor.py", "tests/unit/test_trust_time.py"),

@@ -8,21 +8,15 @@ Source: docs/format.md, section 10.
 
 from __future__ import annotations
 
-from itertools import islice, zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from usbupdate.core import acknowledged, checkpoint, envelope, identity as identity_form
 from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, RECEIPTS
 from usbupdate.errors import EvidenceSignatureError, MalformedError, NewerFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from usbupdate.core.identity import Identity
     from usbupdate.core.words import DeviceId
-
-_ROWS_MAX: Final = 10_000
-"""Rows that are compared; a megabyte of receipts has some thousand."""
 
 
 def is_whole(name: str, contents: bytes) -> bool:
@@ -43,7 +37,7 @@ def is_whole(name: str, contents: bytes) -> bool:
     return True
 
 
-def whole_size(receipts: bytes, identity: Identity | None, acknowledged_count: int = 0) -> int:
+def whole_size(receipts: bytes, identity: Identity | None, acknowledged_count: int) -> int:
     """Return how many bytes at the beginning of `receipts.jsonl` are whole lines, each of which follows on the one before.
 
     Args:
@@ -51,18 +45,24 @@ def whole_size(receipts: bytes, identity: Identity | None, acknowledged_count: i
         identity: whose they claim to be; without one, the last of these lines may have been put together from two.
         acknowledged_count: how many of the first receipts are accounted for elsewhere, so that lines may be lacking among them.
     """
-    begin, end, before, number = 0, 0, b"", 0
-    while (line_end := receipts.find(b"\n", end)) >= 0:
-        line = receipts[end:line_end]
-        claim = envelope.peek_or_none(line)
-        if claim is None:
+    before: bytes | None = None
+    begin = end = 0
+    while next_begin := receipts.find(b"\n", end) + 1:
+        line = receipts[end : next_begin - 1]
+        if not _may_follow(line, before, acknowledged_count):
             break
-        is_next = not before or claim.previous == envelope.line_digest(before)
-        if not is_next and not number < claim.number - 1 <= acknowledged_count:
-            break
-        number = claim.number
-        begin, end, before = end, line_end + 1, line
-    return end if identity is None or not before or _is_signed(before, identity) else begin
+        begin, end, before = end, next_begin, line
+    return end if identity is None or before is None or _is_signed(before, identity) else begin
+
+
+def _may_follow(line: bytes, before: bytes | None, acknowledged_count: int) -> bool:
+    """Tell whether a line is in form and names the one before it, if there is one, or may name one that is accounted for."""
+    claim = envelope.peek_or_none(line)
+    if claim is None or before is None:
+        return claim is not None
+    claim_before = envelope.peek_unproven(before)
+    is_next = claim.previous == envelope.line_digest(before)
+    return is_next or claim_before.number < claim.number - 1 <= acknowledged_count
 
 
 def _is_signed(line: bytes, identity: Identity) -> bool:
@@ -73,9 +73,7 @@ def _is_signed(line: bytes, identity: Identity) -> bool:
     return True
 
 
-def counts_instead(
-    name: str, contents: bytes | None, part: bytes, identity: Identity | None, acknowledged_count: int = 0
-) -> bool:
+def counts_instead(name: str, contents: bytes | None, part: bytes, identity: Identity | None, acknowledged_count: int) -> bool:
     """Tell whether `*.part` counts and not the file itself.
 
     Args:
@@ -91,12 +89,10 @@ def counts_instead(
         # A first copy; it counts as far as it goes.
         return True
     whole = whole_size(contents, identity, acknowledged_count)
-    return (
-        whole < len(contents) and whole_size(part, identity, acknowledged_count) >= whole and part.startswith(contents[:whole])
-    )
+    return whole < len(contents) and part.startswith(contents[:whole])
 
 
-def begins_another_history(window: bytes, receipts: bytes, begin: int, identity: Identity) -> bool:
+def begins_another_history(rest: bytes, receipts: bytes, identity: Identity) -> bool:
     """Tell whether a file holds other receipts in a device's name where it stops being the device's own.
 
     Anything else is what lay in the blocks of a file that was being made: the device's own receipts of before, or those of
@@ -104,17 +100,13 @@ def begins_another_history(window: bytes, receipts: bytes, begin: int, identity:
     not looked at.
 
     Args:
-        window: what the file holds from `begin` on, as far as it is looked at.
+        rest: the file from the beginning of the first row that differs, or as much of it as two rows can have.
         receipts: all of the device's own.
-        begin: where a row begins, in both.
         identity: the device's.
     """
-    rows = zip_longest(islice(_rows(window, 0), _ROWS_MAX), islice(_rows(receipts, begin), _ROWS_MAX), fillvalue=b"")
-    for row, own_row in rows:
-        if row != own_row:
-            following, _ = next(rows, (b"", b""))
-            return row not in receipts and (_is_signed(row, identity) or _follows(following, row, identity.device))
-    return False
+    row, _, others = rest.partition(b"\n")
+    following = others.partition(b"\n")[0]
+    return row not in receipts and (_is_signed(row, identity) or _follows(following, row, identity.device))
 
 
 def _follows(line: bytes, before: bytes, device: DeviceId) -> bool:
@@ -123,12 +115,3 @@ def _follows(line: bytes, before: bytes, device: DeviceId) -> bool:
     if claim is None or claim_before is None:
         return False
     return claim.device == claim_before.device == device and claim.previous == envelope.line_digest(before)
-
-
-def _rows(contents: bytes, begin: int) -> Iterator[bytes]:
-    """Yield the rows from `begin` on without making all of them at once."""
-    while begin < len(contents):
-        end = contents.find(b"\n", begin)
-        end = len(contents) if end < 0 else end
-        yield contents[begin:end]
-        begin = end + 1

@@ -112,7 +112,7 @@ class LogFolder:
     def read(self, name: str) -> bytes:
         """Return what a small file holds, or the one that counts instead; nothing if there is none."""
         contents, part = self._read(name), self._read(name + PART_SUFFIX)
-        return part if counts_instead(name, contents or None, part, self._identity) else contents
+        return part if counts_instead(name, contents or None, part, self._identity, 0) else contents
 
     def require_earlier_state(self, receipts: bytes) -> None:
         """Refuse to write where anything lies that is neither the beginning of these receipts nor what a cut left of them.
@@ -193,8 +193,8 @@ class LogFolder:
         """Tell whether another history stands where it stops being ours; anybody may have put the file there."""
         begin = receipts.rfind(b"\n", 0, held.same) + 1
         with self._translated(name):
-            window = self._reader.read_at((name,), begin, min(_BLOCK, held.size - begin))
-        return begins_another_history(window, receipts, begin, self._identity)
+            rest = self._reader.read_at((name,), begin, min(_BLOCK, held.size - begin))
+        return begins_another_history(rest, receipts, self._identity)
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         """Yield a file piece by piece: of what somebody else put there, no more is read than where it stops being ours."""
