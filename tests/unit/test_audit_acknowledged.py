@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +22,6 @@ from usbupdate.core import acknowledged, checkpoint, cosignature, merkle
 from usbupdate.core.acknowledged import Acknowledged
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from usbupdate.audit.verdict import Verdict
     from usbupdate.core.cosignature import Cosigner
 
@@ -92,6 +92,13 @@ def test_logs_that_begin_later_and_later_are_joined(desk: Desk) -> None:
     places = (desk.later(9, 12, name="c"), desk.later(4, 9, name="b"), desk.whole(4, "a"))
     verdict = desk.verdict(*places)
     assert (verdict.standing, [each.number for each in verdict.receipts]) == (Standing.OK, list(range(1, 13)))
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "gztar"])
+def test_in_an_archive_it_begins_later_too(desk: Desk, form: str) -> None:
+    archive = Path(shutil.make_archive(str(desk.top / "returned"), form, desk.later(8)))
+    verdict = desk.verdict(archive, desk.whole(8))
+    assert (verdict.standing, verdict.count, verdict.findings) == (Standing.OK, 12, ())
 
 
 @attack(

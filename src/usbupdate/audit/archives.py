@@ -16,7 +16,7 @@ from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from usbupdate import plainfile
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, PART_SUFFIX, RECEIPTS, MediumPath, shown
+from usbupdate.core.layout import EVIDENCE_NAMES, PART_SUFFIX, MediumPath, shown
 from usbupdate.errors import (
     MediumFileKindError,
     MediumFileMissingError,
@@ -48,9 +48,7 @@ _ZIP64_SIZE: Final = 20
 _COMMENT_MAX: Final = 1 << 16
 _KIND: Final = 0o170000
 _ORDINARY: Final = 0o100000
-_NAMES: Final = frozenset(name + suffix for name in (IDENTITY, RECEIPTS, CHECKPOINT) for suffix in ("", PART_SUFFIX))
-
-
+_NAMES: Final = frozenset(name + suffix for name in EVIDENCE_NAMES for suffix in ("", PART_SUFFIX))
 _DAMAGED: Final = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
 """What the libraries raise for archives that are damaged, encrypted or packed otherwise."""
 

@@ -13,7 +13,18 @@ from usbupdate.core import acknowledged, identity as identity_form
 from usbupdate.core.acknowledged import ACKNOWLEDGED_SIZE_MAX
 from usbupdate.core.checkpoint import CHECKPOINT_SIZE_MAX
 from usbupdate.core.identity import IDENTITY_SIZE_MAX
-from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, LOGS, PART_SUFFIX, RECEIPTS, TOP, MediumPath, shown
+from usbupdate.core.layout import (
+    ACKNOWLEDGED,
+    CHECKPOINT,
+    EVIDENCE_NAMES,
+    IDENTITY,
+    LOGS,
+    PART_SUFFIX,
+    RECEIPTS,
+    TOP,
+    MediumPath,
+    shown,
+)
 from usbupdate.core.logparts import counts_instead
 from usbupdate.core.words import DEVICE_ID, DeviceId
 from usbupdate.errors import (
@@ -40,8 +51,7 @@ if TYPE_CHECKING:
 RECEIPTS_SIZE_MAX: Final = 64 << 20
 """As much as a device's ledger may ever hold."""
 
-# Identity and acknowledgement come first: they tell which receipts are whole.
-_EVIDENCE: Final = {
+_SIZE_MAX: Final = {
     IDENTITY: IDENTITY_SIZE_MAX,
     ACKNOWLEDGED: ACKNOWLEDGED_SIZE_MAX,
     RECEIPTS: RECEIPTS_SIZE_MAX,
@@ -84,7 +94,7 @@ class LogPlace:
         except MediumFileMissingError:
             pass
         except (RejectedError, MediumError) as error:
-            copy.unreadable.update(dict.fromkeys(_EVIDENCE, str(error)))
+            copy.unreadable.update(dict.fromkeys(EVIDENCE_NAMES, str(error)))
         return copy
 
 
@@ -124,9 +134,9 @@ def _copies_in(place: Path) -> list[LogPlace]:
 
 
 def _read_into(copy: LogCopy, read: _Read) -> None:
-    for name, limit in _EVIDENCE.items():
-        contents, problem = _contents(read, name, limit)
-        part, planted = _contents(read, name + PART_SUFFIX, limit)
+    for name in EVIDENCE_NAMES:
+        contents, problem = _contents(read, name, _SIZE_MAX[name])
+        part, planted = _contents(read, name + PART_SUFFIX, _SIZE_MAX[name])
         # A link or the like in the place of the file is somebody's doing and no cut's.
         is_planted = isinstance(problem, RejectedError)
         lacking = acknowledged_count(copy)
@@ -188,4 +198,4 @@ def acknowledged_count(copy: LogCopy) -> int:
 
 
 def _is_log(names: tuple[str, ...]) -> bool:
-    return any(name in names or name + PART_SUFFIX in names for name in _EVIDENCE)
+    return any(name in names or name + PART_SUFFIX in names for name in EVIDENCE_NAMES)

@@ -30,7 +30,9 @@ RECEIPTS: Final = "receipts.jsonl"
 CHECKPOINT: Final = "checkpoint"
 SUMMARY: Final = "summary.txt"
 ACKNOWLEDGED: Final = "acknowledged"
-LOG_NAMES: Final = (IDENTITY, RECEIPTS, CHECKPOINT, SUMMARY, ACKNOWLEDGED)
+EVIDENCE_NAMES: Final = (IDENTITY, ACKNOWLEDGED, RECEIPTS, CHECKPOINT)
+"""Of a log: what proves something; the first two tell which receipts are whole, so they are read first."""
+LOG_NAMES: Final = (*EVIDENCE_NAMES, SUMMARY)
 PART_SUFFIX: Final = ".part"
 
 NAMES_MAX: Final = 10_000

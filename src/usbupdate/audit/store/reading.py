@@ -23,7 +23,7 @@ from usbupdate.audit.store.database import rows_among
 from usbupdate.audit.store.evidence import CopyRow, Run, digest_of, is_as_it_came
 from usbupdate.audit.store.schema import COPIES, FILES, LINES, ORIGINS, RUNS
 from usbupdate.core import checkpoint
-from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, EVIDENCE_NAMES, IDENTITY, RECEIPTS
 from usbupdate.core.merkle import GrowingTree, leaf_hash
 from usbupdate.core.plaintext import printable
 from usbupdate.core.words import DEVICE_ID, DeviceId
@@ -62,9 +62,7 @@ class StoredPlace:
         """
         row = self.row
         if not is_as_it_came(row):
-            return LogCopy(
-                "the store", self.folder, {}, dict.fromkeys((IDENTITY, ACKNOWLEDGED, RECEIPTS, CHECKPOINT), _CHANGED)
-            )
+            return LogCopy("the store", self.folder, {}, dict.fromkeys(EVIDENCE_NAMES, _CHANGED))
         with self.store.reading() as connection:
             files = _files(connection, row)
             lines = list(_lines(connection, _runs(connection, row)))
