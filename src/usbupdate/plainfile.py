@@ -12,7 +12,10 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.errors import UnusableFileError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -55,6 +58,19 @@ def opened(path: Path) -> BinaryIO:
         OSError: it is not there, cannot be read, or is no ordinary file.
     """
     return open(_descriptor(path), "rb")
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Tell what the system says of a file or folder that a person has named as an error that names it.
+
+    Raises:
+        UnusableFileError: in place of each `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
 
 
 def _descriptor(path: Path) -> int:

@@ -15,7 +15,7 @@ from usbupdate.core import strictjson
 from usbupdate.core.identity import Identity, decode, encode
 from usbupdate.core.merkle import HASH_SIZE, root
 from usbupdate.core.words import DEVICE_ID, DeviceId
-from usbupdate.errors import EnrolmentUnreadableError, MalformedError, UnusableFileError
+from usbupdate.errors import EnrolmentUnreadableError, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,15 +112,13 @@ class Devices:
             UnusableFileError: nothing was saved.
         """
         device = enrolment.identity.device
-        try:
+        with plainfile.translated(self._folder):
             durable.make_directory(self._folder)
             # The hashes first: a record counts only as many of them as it was saved with.
             for each in enrolment.former:
                 durable.save(self._folder / _former_name(each.identity), b"".join(each.leaves))
             durable.save(self._folder / f"{device}{_LEAVES}", b"".join(enrolment.leaves))
             durable.save(self._folder / f"{device}{_RECORD}", _encode(enrolment))
-        except OSError as error:
-            raise UnusableFileError(path=str(self._folder), problem=error.strerror or type(error).__name__) from error
 
     def names(self) -> Iterator[DeviceId]:
         """Yield the ids of the enrolled devices, sorted."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from usbupdate import plainfile
 from usbupdate.audit.copies import find_copies, is_archive
 from usbupdate.audit.devices import Devices, Enrolment, Former, Trust
 from usbupdate.core import identity as identity_form
-from usbupdate.core.identity import read_fingerprint
+from usbupdate.core.identity import IDENTITY_SIZE_MAX, read_fingerprint
 from usbupdate.core.layout import IDENTITY
 from usbupdate.core.words import DEVICE_ID, DeviceId
 from usbupdate.errors import (
@@ -127,10 +128,9 @@ def _identities(place: Path) -> list[Identity]:
 
 
 def _from_file(path: Path) -> Identity:
+    with plainfile.translated(path):
+        raw = plainfile.read(path, IDENTITY_SIZE_MAX + 1)
     try:
-        with path.open("rb") as file:
-            return identity_form.decode(file.read(identity_form.IDENTITY_SIZE_MAX + 1))
+        return identity_form.decode(raw)
     except MalformedError as error:
         raise UnusableFileError(path=str(path), problem="not an identity.json of a device") from error
-    except OSError as error:
-        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error

@@ -79,10 +79,8 @@ def _believed(place: Path, root: Path | None) -> list[Targets]:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with plainfile.translated(path):
         return plainfile.read(path, SIZE_MAX["root"] + 1)
-    except OSError as error:
-        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
 
 
 def _roots(medium: DirectoryMedium, folder: MediumPath, first: bytes) -> Iterator[Document]:

@@ -26,11 +26,10 @@ def read_roster(path: Path) -> tuple[DeviceId, ...]:
     Raises:
         UnusableFileError: it cannot be read, or a line is no device's id.
     """
-    try:
+    with plainfile.translated(path):
         raw = plainfile.read(path, _SIZE_MAX)
+    try:
         lines = raw.decode().splitlines()
-    except OSError as error:
-        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
     except UnicodeDecodeError as error:
         raise UnusableFileError(path=str(path), problem="not a text in UTF-8") from error
     devices = set()

@@ -12,7 +12,7 @@ from usbupdate.audit.verdict import Standing, require_good, verify
 from usbupdate.cli import show
 from usbupdate.cli.arguments import PassphraseFile, now, passphrases
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, known
-from usbupdate.cli.store import StoreAddress, evidence
+from usbupdate.cli.store import StoreAddress, opened_places
 from usbupdate.errors import EvidenceBrokenError
 from usbupdate.packager import acknowledging
 from usbupdate.packager.lock import opened_for_change
@@ -35,7 +35,7 @@ def acknowledge(
 ) -> None:
     """Cosign up to where the store holds each device's receipts; the next sticks bring it. It ends in the code of 'verify'."""
     enrolled = known(devices)
-    with evidence([], store) as places, opened_for_change(repo) as office:
+    with opened_places([], store) as places, opened_for_change(repo) as office:
         verdicts = [verdict.bare() for verdict in verify(places, enrolled)]
         whole = list(received(places, verdicts, enrolled))
         done = acknowledging.acknowledge(office, whole, key, now(), passphrases(passphrase_file))

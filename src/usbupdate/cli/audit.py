@@ -23,7 +23,7 @@ from usbupdate.audit.workers import conclude
 from usbupdate.cli import acknowledge, auditfiles, show, store as store_commands
 from usbupdate.cli.arguments import now
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, folder_of, known
-from usbupdate.cli.store import StoreAddress, evidence, person
+from usbupdate.cli.store import StoreAddress, opened_places, person
 from usbupdate.core.timefloor import format_time
 
 app = typer.Typer(no_args_is_help=True, help="Prove what every device did, in which order, and that nothing was removed.")
@@ -94,7 +94,7 @@ def verify(
         asked = replace(asked, named=acknowledgers_of(repo, root))
     listed = () if roster is None else read_roster(roster)
     enrolled = known(devices)
-    with evidence(mounts or [], store) as places:
+    with opened_places(mounts or [], store) as places:
         verdicts = list(conclude(places, enrolled, depth, asked))
     verdicts += never_heard(listed, {verdict.device for verdict in verdicts}, enrolled, str(roster))
     show.result(wording.table(verdicts, enrolled.names(), depth), wording.told(verdicts, enrolled.names(), depth), as_json=json)
@@ -111,7 +111,7 @@ def show_devices(
 ) -> None:
     """Show the fleet, or what a device did, oldest first, as far as it is proven; it ends in the code of 'verify'."""
     enrolled = known(devices)
-    with evidence(mounts or [], store) as places:
+    with opened_places(mounts or [], store) as places:
         verdicts = Taken(verify_copies(places if device is None else places_of(device, places), enrolled))
         if json:
             show.result({"devices": [*map(terminal.device_table, verdicts)]}, (), as_json=True)

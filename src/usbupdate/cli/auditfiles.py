@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.audit.depth import Depth
 from usbupdate.audit.evidence.archive import archive, office_files
 from usbupdate.audit.export.forms import Form, lines
@@ -21,8 +21,8 @@ from usbupdate.audit.verdict import verify
 from usbupdate.cli import show
 from usbupdate.cli.arguments import now
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, known
-from usbupdate.cli.store import StoreAddress, evidence as stored_or_on
-from usbupdate.errors import ReportLibraryMissingError, UnusableFileError
+from usbupdate.cli.store import StoreAddress, opened_places
+from usbupdate.errors import ReportLibraryMissingError
 
 _LINES_AT_ONCE: Final = 500
 
@@ -40,7 +40,7 @@ def report(
     except ImportError as error:
         raise ReportLibraryMissingError(library=error.name or "a library") from error
     enrolled = known(devices)
-    with stored_or_on(mounts or [], store) as places:
+    with opened_places(mounts or [], store) as places:
         verdicts = Taken(verify(places, enrolled))
         written = page(verdicts, enrolled.names(), list(map(str, mounts or [])), now())
     _save(html, written)
@@ -60,7 +60,7 @@ def export(
 ) -> None:
     """Write every proven receipt and every finding for other programs; it ends in the code of 'verify'."""
     enrolled = known(devices)
-    with stored_or_on(mounts or [], store) as places:
+    with opened_places(mounts or [], store) as places:
         verdicts = Taken(verify(places, enrolled))
         written = lines(form, records(verdicts, enrolled.names()), version("usbupdate"), now())
         if output is None:
@@ -88,7 +88,7 @@ def evidence(
 ) -> None:
     """Put one device's evidence into an archive that a third party can check without us; it ends in the code of 'verify'."""
     enrolled = known(devices)
-    with stored_or_on(mounts or [], store) as all_places:
+    with opened_places(mounts or [], store) as all_places:
         places = places_of(device, all_places)
         verdicts = Taken(verify(places, enrolled, Depth.THOROUGH))
         verdict = next(iter(list(verdicts)))
@@ -104,20 +104,15 @@ def _pieces(written: Iterator[str]) -> Iterator[bytes]:
 
 
 def _grow(path: Path, written: Iterator[str]) -> None:
-    try:
-        with durable.Growing(path.with_name(f"{path.name}.part")) as growing:
-            for piece in _pieces(written):
-                growing.write(piece)
-            growing.become(path)
-    except OSError as error:
-        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
+    with plainfile.translated(path), durable.Growing(path.with_name(f"{path.name}.part")) as growing:
+        for piece in _pieces(written):
+            growing.write(piece)
+        growing.become(path)
 
 
 def _save(path: Path, contents: bytes) -> None:
-    try:
+    with plainfile.translated(path):
         durable.save(path, contents)
-    except OSError as error:
-        raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
 
 
 def _done(path: Path, verdicts: Taken, *, as_json: bool) -> None:

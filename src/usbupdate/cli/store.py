@@ -90,7 +90,7 @@ def rebuild(store: StoreAddress = None) -> None:
 
 
 @contextmanager
-def evidence(mounts: list[Path], store: str | None) -> Iterator[list[Place]]:
+def opened_places(mounts: list[Path], store: str | None) -> Iterator[list[Place]]:
     """Yield the logs in sticks and folders, and those in a store if one is named, or if nothing else is."""
     places: list[Place] = [*find_copies(mounts)]
     if mounts and store is None:

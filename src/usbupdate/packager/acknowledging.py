@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbupdate import durable
+from usbupdate import durable, plainfile
 from usbupdate.core import acknowledgements, cosignature, merkle
 from usbupdate.core.acknowledgements import ACKNOWLEDGEMENTS_SIZE_MAX
 from usbupdate.core.checkpoint import open_note
@@ -56,8 +56,7 @@ def load(office: Office) -> dict[DeviceId, bytes]:
     """
     path = office.path / FILE
     try:
-        with path.open("rb") as file:
-            return acknowledgements.decode(file.read(ACKNOWLEDGEMENTS_SIZE_MAX + 1))
+        return acknowledgements.decode(plainfile.read(path, ACKNOWLEDGEMENTS_SIZE_MAX + 1))
     except FileNotFoundError:
         return {}
     except OSError as error:
