@@ -145,10 +145,10 @@ def test_a_checkpoint_has_the_lines_of_a_signed_note() -> None:
     assert signature.startswith(f"— {origin} ")
 
 
-def test_key_hash_is_the_one_that_standard_tools_compute() -> None:
+def test_key_id_is_the_one_that_standard_tools_compute() -> None:
     # The example of the signed note package of Go.
     key = base64.b64decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")[1:]
-    assert checkpoint.key_hash("PeterNeumann", key).hex() == "c74f20a3"
+    assert checkpoint.key_id("PeterNeumann", key).hex() == "c74f20a3"
 
 
 @given(st.integers(0, len(NOTE) - 1), st.integers(0, 7))

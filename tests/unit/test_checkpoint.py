@@ -32,7 +32,7 @@ def test_a_checkpoint_is_the_note_that_the_specification_describes() -> None:
     # By hand, after c2sp.org/signed-note and c2sp.org/tlog-checkpoint.
     text = f"usbupdate/gw-0001/{IDENTITY.fingerprint[:16]}\n7\n{base64.b64encode(ROOT).decode()}\n".encode()
     signed = bytes.fromhex(SIGNER.sign(text).signature)
-    line = base64.b64encode(checkpoint.key_hash(ORIGIN, IDENTITY.public_key) + signed).decode()
+    line = base64.b64encode(checkpoint.key_id(ORIGIN, IDENTITY.public_key) + signed).decode()
     assert text + f"\n— {ORIGIN} {line}\n".encode() == NOTE
 
 
@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_form_says_what_is_wrong_with_it(note: bytes, pr
         assert (caught.value.document, caught.value.field, caught.value.problem) == ("checkpoint", "whole", problem)
 
 
-def test_a_checkpoint_whose_key_hash_or_signature_is_another_is_not_this_devices() -> None:
+def test_a_checkpoint_whose_key_id_or_signature_is_another_is_not_this_devices() -> None:
     for changed in (bytes(4) + signature()[4:], signature()[:4] + bytes(64)):
         assert checkpoint.peek_unproven(with_signature(changed)) == Checkpoint(ORIGIN, 7, ROOT)
         with pytest.raises(EvidenceSignatureError) as caught:

@@ -27,8 +27,8 @@ CHECKPOINT_SIZE_MAX: Final = 4 << 10
 
 _DOCUMENT: Final = "checkpoint"
 _ED25519: Final = b"\x01"
-_KEY_HASH_SIZE: Final = 4
-_SIGNATURE_SIZE: Final = 64
+KEY_ID_SIZE: Final = 4
+SIGNATURE_SIZE: Final = 64
 _TEXT: Final = re.compile(
     r"(?P<origin>usbupdate/[a-z0-9-]{1,63}/[0-9a-f]{16})\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n"
 )
@@ -48,7 +48,7 @@ class Checkpoint:
 class _Note:
     checkpoint: Checkpoint
     text: bytes
-    key_hash: bytes
+    key_id: bytes
     signature: bytes
 
 
@@ -57,16 +57,24 @@ def origin_of(identity: Identity) -> str:
     return f"usbupdate/{identity.device}/{identity.fingerprint[:16]}"
 
 
-def key_hash(name: str, public_key: bytes) -> bytes:
-    """Return the four bytes by which a signature line names an Ed25519 key."""
-    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + public_key).digest()[:_KEY_HASH_SIZE]
+def key_id(name: str, public_key: bytes, kind: bytes = _ED25519) -> bytes:
+    """Return the bytes by which a signature line names a key, given what kind of signature it is used for.
+
+    Source: c2sp.org/signed-note, "Signatures".
+    """
+    return hashlib.sha256(name.encode() + b"\n" + kind + public_key).digest()[:KEY_ID_SIZE]
+
+
+def signature_line(name: str, raw: bytes) -> bytes:
+    """Return the line of a note with a signature, given the key's name and what stands behind it: key id, signature."""
+    return f"— {name} {base64.b64encode(raw).decode()}\n".encode()
 
 
 def sign(identity: Identity, size: int, root: bytes, signer: Signer) -> bytes:
     """Return the signed note over the first `size` receipts."""
     text = _text(origin_of(identity), size, root)
     signature = bytes.fromhex(signer.sign(text).signature)
-    return _encode(text, origin_of(identity), key_hash(origin_of(identity), identity.public_key) + signature)
+    return _encode(text, origin_of(identity), key_id(origin_of(identity), identity.public_key) + signature)
 
 
 def open_note(raw: bytes, identity: Identity) -> Checkpoint:
@@ -78,7 +86,7 @@ def open_note(raw: bytes, identity: Identity) -> Checkpoint:
     """
     note = _parse(raw)
     origin = origin_of(identity)
-    is_this_devices = note.checkpoint.origin == origin and note.key_hash == key_hash(origin, identity.public_key)
+    is_this_devices = note.checkpoint.origin == origin and note.key_id == key_id(origin, identity.public_key)
     if not is_this_devices or not has_signed(identity, note.text, note.signature):
         raise EvidenceSignatureError(document=_DOCUMENT, fingerprint=identity.fingerprint)
     return note.checkpoint
@@ -121,7 +129,7 @@ def _parse(raw: bytes) -> _Note:
     if match is None:
         raise _broken("not a checkpoint with exactly one signature")
     signature = _decoded(match["signature"])
-    if len(signature) != _KEY_HASH_SIZE + _SIGNATURE_SIZE:
+    if len(signature) != KEY_ID_SIZE + SIGNATURE_SIZE:
         raise _broken("a signature of another length")
     text = match["text"].encode()
     checkpoint = read_text(text)
@@ -130,8 +138,8 @@ def _parse(raw: bytes) -> _Note:
     return _Note(
         checkpoint=checkpoint,
         text=text,
-        key_hash=signature[:_KEY_HASH_SIZE],
-        signature=signature[_KEY_HASH_SIZE:],
+        key_id=signature[:KEY_ID_SIZE],
+        signature=signature[KEY_ID_SIZE:],
     )
 
 
@@ -150,5 +158,5 @@ def _text(origin: str, size: int, root: bytes) -> bytes:
     return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
 
 
-def _encode(text: bytes, name: str, key_hash_and_signature: bytes) -> bytes:
-    return text + f"\n— {name} {base64.b64encode(key_hash_and_signature).decode()}\n".encode()
+def _encode(text: bytes, name: str, key_id_and_signature: bytes) -> bytes:
+    return text + b"\n" + signature_line(name, key_id_and_signature)

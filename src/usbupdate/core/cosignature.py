@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.core import checkpoint
-from usbupdate.core.identity import PublicKey, verification_key_of
+from usbupdate.core.checkpoint import KEY_ID_SIZE, SIGNATURE_SIZE
+from usbupdate.core.identity import PublicKey, is_signed_with
 from usbupdate.errors import AcknowledgementError, MalformedError
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ TIME_MAX: Final = 2**63 - 1
 _DOCUMENT: Final = "acknowledgement"
 _HEADER: Final = "cosignature/v1"
 _KIND: Final = b"\x04"
-_KEY_ID_SIZE: Final = 4
 _TIME_SIZE: Final = 8
-_SIGNATURE_SIZE: Final = 64
 _NOTE: Final = re.compile(
     r"(?P<text>[^\n]+\n[^\n]+\n[^\n]+\n)\n"
     rf"(?P<lines>(?:— [^\s+\x00-\x1f\x7f-\x9f]+ [A-Za-z0-9+/]+={{0,2}}\n){{1,{SIGNATURES_MAX}}})"
@@ -54,7 +52,7 @@ class Cosigner:
     @property
     def key_id(self) -> bytes:
         """The four bytes by which a line names this key for this use."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _KIND + self.public_key).digest()[:_KEY_ID_SIZE]
+        return checkpoint.key_id(self.name, self.public_key, _KIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,10 @@ class _Line:
 
     @property
     def key_id(self) -> bytes:
-        return self.raw[:_KEY_ID_SIZE]
+        return self.raw[:KEY_ID_SIZE]
 
     def encode(self) -> bytes:
-        return f"— {self.name} {base64.b64encode(self.raw).decode()}\n".encode()
+        return checkpoint.signature_line(self.name, self.raw)
 
 
 def message(text: bytes, time_s: int) -> bytes:
@@ -142,15 +140,7 @@ def peek_unproven(raw: bytes) -> Checkpoint:
 
 def verify(text: bytes, cosigner: Cosigner, time_s: int, signature: bytes) -> bool:
     """Tell whether this key signed this text of a note at this time, or says so."""
-    from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError  # noqa: PLC0415 - the boot path needs none
-    from securesystemslib.signer import Signature  # noqa: PLC0415 - the same
-
-    try:
-        key = verification_key_of(cosigner.public_key)
-        key.verify_signature(Signature(key.keyid, signature.hex()), message(text, time_s))
-    except (UnverifiedSignatureError, VerificationError):
-        return False
-    return True
+    return is_signed_with(cosigner.public_key, message(text, time_s), signature)
 
 
 def _verified(line: _Line, text: bytes, cosigner: Cosigner) -> int:
@@ -159,9 +149,9 @@ def _verified(line: _Line, text: bytes, cosigner: Cosigner) -> int:
     Raises:
         AcknowledgementError: it is none.
     """
-    stated = line.raw[_KEY_ID_SIZE:]
+    stated = line.raw[KEY_ID_SIZE:]
     time_s, signature = int.from_bytes(stated[:_TIME_SIZE], "big"), stated[_TIME_SIZE:]
-    if len(signature) != _SIGNATURE_SIZE or time_s > TIME_MAX or not verify(text, cosigner, time_s, signature):
+    if len(signature) != SIGNATURE_SIZE or time_s > TIME_MAX or not verify(text, cosigner, time_s, signature):
         raise AcknowledgementError(problem=f"what stands there for {cosigner.name} was not signed with that key")
     return time_s
 
@@ -195,7 +185,7 @@ def _parse(raw: bytes) -> tuple[bytes, list[_Line]]:
             lines.append(_Line(name, base64.b64decode(encoded, validate=True)))
         except binascii.Error as error:
             raise broken("not base64") from error
-        if len(lines[-1].raw) <= _KEY_ID_SIZE:
+        if len(lines[-1].raw) <= KEY_ID_SIZE:
             raise broken("a signature without one")
     text = match["text"].encode()
     checkpoint.read_text(text)

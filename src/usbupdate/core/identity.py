@@ -2,6 +2,8 @@
 
 `identity.json` says it; it proves nothing by itself, the fingerprint shown at provisioning does. The key's one PEM form is
 fixed by RFC 8410, so that reading it needs no cryptographic library.
+
+Source: design, section 7; docs/format.md, section 7; RFC 8410.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from usbupdate.errors import UnusableValueError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from securesystemslib.signer import SSlibKey
 
 FORMAT: Final = 1
 IDENTITY_SIZE_MAX: Final = 4 << 10
@@ -124,19 +125,20 @@ def public_key_pem(key: PublicKey) -> str:
     return _PEM_BEGIN + base64.b64encode(_SPKI_PREFIX + key).decode("ascii") + _PEM_END
 
 
-def verification_key_of(key: PublicKey) -> SSlibKey:
-    """Return the key that checks signatures by the private half of `key`, under its fingerprint as key id."""
-    from securesystemslib.signer import SSlibKey  # noqa: PLC0415 - the boot path reads identities without it
-
-    return SSlibKey(_fingerprint(key), "ed25519", "ed25519", {"public": key.hex()})
-
-
 def has_signed(identity: Identity, message: bytes, signature: bytes) -> bool:
     """Tell whether a signature over a message is by a device's key."""
+    return is_signed_with(identity.public_key, message, signature)
+
+
+def is_signed_with(key: PublicKey, message: bytes, signature: bytes) -> bool:
+    """Tell whether a signature over a message is by the private half of a key.
+
+    Source: RFC 8032; ADR 0021 says why by `cryptography` itself.
+    """
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - the boot path reads identities without it
 
     try:
-        _verifier(identity.public_key).verify(signature, message)
+        _verifier(key).verify(signature, message)
     except InvalidSignature:
         return False
     return True
