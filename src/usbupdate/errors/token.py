@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from usbupdate.errors.office import OfficeKeyError
+from usbupdate.errors.key import OfficeKeyError
 
 
 @dataclass(eq=False)
