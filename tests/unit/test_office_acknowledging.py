@@ -251,8 +251,8 @@ def test_inspecting_a_stick_tells_of_acknowledgements_and_of_such_as_devices_can
     acknowledge(bench, named(bench), received(1))
     mount = bench.stick()
     found = inspect(DirectoryMedium(mount), None, bench.now).stick
-    assert (found.acknowledged, found.unacknowledged) == ((GW,), "")
+    assert (found.acknowledged, found.acknowledgements_problem) == ((GW,), "")
     mount.joinpath(*ACKNOWLEDGEMENTS).write_bytes(b"x\n")
     found = inspect(DirectoryMedium(mount), None, bench.now).stick
     assert found.acknowledged == ()
-    assert "acknowledgements" in found.unacknowledged
+    assert "acknowledgements" in found.acknowledgements_problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from usbupdate.audit.enrolment import key_of
-from usbupdate.cli import show
+from usbupdate.cli import acknowledgers, show
 from usbupdate.cli.arguments import (
     AsJson,
     KeyPairs,
@@ -29,12 +28,11 @@ from usbupdate.core.identity import read_fingerprint
 from usbupdate.core.strictjson import Json
 from usbupdate.core.words import Digest
 from usbupdate.errors import NotSignedError, UnusableValueError
-from usbupdate.packager import acknowledgers, downgrade, excerpt, office as offices, sessions, upkeep
-from usbupdate.packager.acknowledgers import Acknowledger
+from usbupdate.packager import downgrade, excerpt, office as offices, sessions, upkeep
+from usbupdate.packager.acknowledgers import listed as listed_acknowledgers
 from usbupdate.packager.downgrade import Wish
 from usbupdate.packager.lock import opened_for_change, opened_for_signing
 from usbupdate.packager.office import Office
-from usbupdate.packager.thresholds import Missing
 
 app = typer.Typer(name="repo", no_args_is_help=True, help="Make, sign, rotate, refresh and check a repository.")
 
@@ -70,7 +68,7 @@ def init(
     """Make a repository: without options one that works for one person, with its keys in REPO/keys."""
     days = numbers(lifetime, "--lifetime")
     office, missing = offices.create(repo, now(), hands(key, threshold), days, passphrases(passphrase_file))
-    _tell(office, missing, [f"The repository {repo} is made.", *upkeep.check(office, now()).advice], as_json=as_json)
+    show.change(office, missing, [f"The repository {repo} is made.", *upkeep.check(office, now()).advice], as_json=as_json)
 
 
 @app.command()
@@ -98,7 +96,7 @@ def sign(
         lines.append("Nothing new is signed: every key within reach has signed this already, or is asked for nothing here.")
     added: Json = [{"role": str(role), "id": keyid} for role, keyid in visit.added]
     lines = lines if changes else ["Nothing waits for signatures."]
-    _tell(office, visit.missing, lines, {"added": added}, as_json=as_json)
+    show.change(office, visit.missing, lines, {"added": added}, as_json=as_json)
 
 
 @app.command("export")
@@ -120,7 +118,7 @@ def import_(repo: Repo, folder: _Folder, passphrase_file: PassphraseFile = None,
     lines = [f"{role} was signed with {office.reference_or_id(keyid)}." for role, keyid in taken.signatures]
     lines = lines or ["No new signature of what waits here is in it."]
     added: Json = [{"role": str(role), "id": keyid} for role, keyid in taken.signatures]
-    _tell(office, taken.missing, lines, {"added": added}, as_json=as_json)
+    show.change(office, taken.missing, lines, {"added": added}, as_json=as_json)
 
 
 @app.command()
@@ -144,7 +142,7 @@ def rotate(
         lines.append("No role changes hands: no key lies in REPO/keys and none was named. The root only gets a new end.")
     waits = office.metadata.staged_root() is not None
     lines.append("It counts once it is signed; then write new sticks." if waits else "It counts now: write new sticks.")
-    _tell(office, missing, lines, as_json=as_json)
+    show.change(office, missing, lines, as_json=as_json)
 
 
 @app.command()
@@ -162,7 +160,7 @@ def refresh(
     renewed = {role: now_ends for role, now_ends in upkeep.ends(office).items() if before.get(role) != now_ends}
     lines = [f"{role} is signed anew: version {version}, until {end}" for role, (version, end) in renewed.items()]
     told: Json = {str(role): {"version": version, "expires": end} for role, (version, end) in renewed.items()}
-    _tell(office, missing, lines, {"renewed": told}, as_json=as_json)
+    show.change(office, missing, lines, {"renewed": told}, as_json=as_json)
     if unrenewed := upkeep.could_not_renew(missing):
         raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in unrenewed))
 
@@ -172,14 +170,14 @@ def check(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = 
     """Say what ends when, who can sign, and how many keys may be lost; nothing is changed."""
     office = Office.open(repo)
     found, allowances = upkeep.check(office, now(), passphrases_at_hand(passphrase_file)), downgrade.listed(office)
-    named = acknowledgers.listed(office)
+    named = listed_acknowledgers(office)
     table: dict[str, Json] = {
         **show.checkup_table(office, found),
         "authorisations": [show.allowance_table(each, now()) for each in allowances],
-        "acknowledgers": [_acknowledger_table(each) for each in named],
+        "acknowledgers": [acknowledgers.table(each) for each in named],
     }
     lines = [*show.checkup_lines(office, found), *(show.allowance_line(each, now()) for each in allowances)]
-    show.result(table, [*lines, *map(_acknowledger_line, named)], as_json=as_json)
+    show.result(table, [*lines, *map(acknowledgers.line, named)], as_json=as_json)
 
 
 @app.command("allow-downgrade")
@@ -218,56 +216,8 @@ def withdraw_downgrade(
     _tell_allowances(office, change, "will be withdrawn once that is signed" if waits else "withdrawn", as_json=as_json)
 
 
-@app.command("name-acknowledger")
-def name_acknowledger(
-    repo: Repo,
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The Ed25519 key; its public half, KEY.pub, is enough.")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="How it is called; else as the file.")] = None,
-    passphrase_file: PassphraseFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a key acknowledge receipts, so that devices may give up their copies of what has arrived for good."""
-    with opened_for_change(repo) as office:
-        change = acknowledgers.name(office, key, name, now(), passphrases(passphrase_file))
-    _tell_acknowledgers(office, change, "named", as_json=as_json)
-
-
-@app.command("drop-acknowledger")
-def drop_acknowledger(
-    repo: Repo,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which, as 'repo check' calls it.")],
-    passphrase_file: PassphraseFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Let a key acknowledge nothing any more; devices know from the next stick on that is written later."""
-    with opened_for_change(repo) as office:
-        change = acknowledgers.drop(office, name, now(), passphrases(passphrase_file))
-    waits = any(each.leaving for each in change.acknowledgers)
-    _tell_acknowledgers(office, change, "will be dropped once that is signed" if waits else "dropped", as_json=as_json)
-
-
-def _tell_acknowledgers(office: Office, change: acknowledgers.Change, told: str, *, as_json: bool) -> None:
-    lines = [f"{told}: {acknowledgers.line(each.cosigner)}" for each in change.acknowledgers] or [f"{told}."]
-    named: Json = [_acknowledger_table(each) for each in change.acknowledgers]
-    _tell(office, change.missing, lines, {"acknowledgers": named}, as_json=as_json)
-
-
-def _acknowledger_table(each: Acknowledger) -> dict[str, Json]:
-    """Return somebody who may acknowledge receipts, for JSON."""
-    return {
-        "name": each.cosigner.name,
-        "public_key": each.cosigner.public_key.hex(),
-        "published": each.published,
-        "withdrawal_waits": each.leaving,
-    }
-
-
-def _acknowledger_line(each: Acknowledger) -> str:
-    """Return somebody who may acknowledge receipts in one line."""
-    waits = "" if each.published else "  (waits for signatures)"
-    if each.leaving:
-        waits = "  (will be dropped once that is signed)"
-    return f"{acknowledgers.line(each.cosigner)}{waits}"
+app.command("name-acknowledger")(acknowledgers.name_acknowledger)
+app.command("drop-acknowledger")(acknowledgers.drop_acknowledger)
 
 
 def _key_of(device: str, fingerprint: str | None, place: Path | None) -> Digest:
@@ -281,16 +231,4 @@ def _key_of(device: str, fingerprint: str | None, place: Path | None) -> Digest:
 def _tell_allowances(office: Office, change: downgrade.Change, told: str, *, as_json: bool) -> None:
     lines = [f"{told}: {show.allowance_line(replace(each, leaving=False), now())}" for each in change.allowances]
     authorisations: Json = [show.allowance_table(each, now()) for each in change.allowances]
-    _tell(office, change.missing, lines, {"authorisations": authorisations}, as_json=as_json)
-
-
-def _tell(
-    office: Office,
-    missing: tuple[Missing, ...],
-    lines: list[str],
-    more: Mapping[str, Json] | None = None,
-    *,
-    as_json: bool,
-) -> None:
-    table = {"signed": not missing, "missing": show.missing_table(office, missing), "repo": str(office.path), **(more or {})}
-    show.result(table, [*lines, *show.missing_lines(office, missing)], as_json=as_json)
+    show.change(office, change.missing, lines, {"authorisations": authorisations}, as_json=as_json)

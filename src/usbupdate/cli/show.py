@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from usbupdate.errors import UsbupdateError
     from usbupdate.packager.bundle import Bundle
     from usbupdate.packager.downgrade import Allowance
-    from usbupdate.packager.inspection import Inspection
     from usbupdate.packager.office import Office
     from usbupdate.packager.thresholds import Missing
     from usbupdate.packager.upkeep import Checkup
@@ -86,6 +85,32 @@ def missing_lines(office: Office, missing: Sequence[Missing]) -> Iterator[str]:
             yield f"    {office.reference(key.keyid)} did not sign: {key.problem}"
 
 
+def waiting(*, published: bool, leaving: bool, gone: str = "withdrawn") -> str:
+    """Return what stands behind something in a list of the office's that waits for signatures, or nothing.
+
+    Args:
+        published: whether sticks would carry it now.
+        leaving: whether a list without it waits.
+        gone: what it is once that is signed.
+    """
+    if leaving:
+        return f"  (will be {gone} once that is signed)"
+    return "" if published else "  (waits for signatures)"
+
+
+def change(
+    office: Office,
+    missing: tuple[Missing, ...],
+    lines: Iterable[str],
+    more: Mapping[str, Json] | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what became of a change to the repository, and who still has to sign."""
+    table = {"signed": not missing, "missing": missing_table(office, missing), "repo": str(office.path), **(more or {})}
+    result(table, [*lines, *missing_lines(office, missing)], as_json=as_json)
+
+
 def bundle_table(bundle: Bundle) -> dict[str, Json]:
     """Return a bundle, for JSON."""
     manifest = bundle.manifest
@@ -111,9 +136,7 @@ def bundle_table(bundle: Bundle) -> dict[str, Json]:
 def bundle_line(bundle: Bundle) -> str:
     """Return a bundle in one line."""
     manifest = bundle.manifest
-    waits = "" if bundle.published else "  (waits for signatures)"
-    if bundle.leaving:
-        waits = "  (will be withdrawn once that is signed)"
+    waits = waiting(published=bundle.published, leaving=bundle.leaving)
     payload = size(sum(blob.size for blob in bundle.payload))
     return (
         f"{manifest.name} {manifest.version}, sequence {manifest.sequence}, {', '.join(manifest.compatible)}, {payload}{waits}"
@@ -147,11 +170,9 @@ def authorisation_table(authorisation: Authorisation) -> dict[str, Json]:
 
 def allowance_line(allowance: Allowance, now: datetime) -> str:
     """Return a downgrade authorisation in one line."""
-    waits = "" if allowance.published else "  (waits for signatures)"
-    if allowance.has_ended(now):
+    waits = waiting(published=allowance.published, leaving=allowance.leaving)
+    if allowance.has_ended(now) and not allowance.leaving:
         waits = "  (has ended)"
-    if allowance.leaving:
-        waits = "  (will be withdrawn once that is signed)"
     manifest = None if allowance.bundle is None else allowance.bundle.manifest
     return f"{authorisation_line(allowance.authorisation, manifest)}{waits}"
 
@@ -213,72 +234,3 @@ def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
     if not checkup.advice and not checkup.missing and checkup.next_renewal is not None:
         role, day = checkup.next_renewal
         yield f"Nothing has to be done before {day}; then renew {role} with {renewal_of(role)}."
-
-
-def inspection_table(found: Inspection) -> dict[str, Json]:
-    """Return what a stick proves, for JSON."""
-    trusted = found.stick.trusted
-    return {
-        "root_given": found.is_root_given,
-        "root_version": trusted.root_version,
-        "timestamp_version": trusted.timestamp_version,
-        "signers": list(trusted.signers),
-        "signed_at": trusted.floor,
-        "expires": {str(role): end for role, end in found.expires.items()},
-        "first_to_end": str(found.first_to_end),
-        "good_until": found.expires[found.first_to_end],
-        "elsewhere": list(found.stick.elsewhere),
-        "bundles": [
-            {
-                "target": each.target,
-                "manifest_sha256": each.sha256,
-                "name": each.manifest.name if each.manifest else None,
-                "version": each.manifest.version if each.manifest else None,
-                "sequence": each.manifest.sequence if each.manifest else None,
-                "compatible": list(each.manifest.compatible) if each.manifest else None,
-            }
-            for each in found.stick.bundles
-        ],
-        "authorisations": [authorisation_table(each) for each in found.stick.authorisations],
-        "unreadable": list(found.stick.unreadable),
-        "acknowledged_devices": len(found.stick.acknowledged),
-        "acknowledgements_problem": found.stick.unacknowledged or None,
-    }
-
-
-def inspection_lines(found: Inspection) -> Iterator[str]:
-    """Yield what a stick proves."""
-    trusted = found.stick.trusted
-    if found.is_root_given:
-        yield "Verified under the root that was given: a device that trusts it takes this stick."
-    else:
-        yield "NO ROOT GIVEN: the stick is whole by its own first root; who wrote it is not proven. Use --root."
-    yield f"Signed at {trusted.floor}; root version {trusted.root_version}, timestamp version {trusted.timestamp_version}"
-    for role, end in found.expires.items():
-        yield f"    {role} until {end}"
-    yield f"Good until {found.expires[found.first_to_end]}, when {found.first_to_end} ends"
-    for each in found.stick.bundles:
-        if each.manifest is None:
-            yield f"{each.target}: needs a newer usbupdate to be read"
-        else:
-            yield f"{each.manifest.name} {each.manifest.version}, sequence {each.manifest.sequence}: every byte verified"
-            if each.deltas_only:
-                yield "    ONLY WHAT DIFFERS: devices that run another release than these bases refuse it:"
-                yield from (f"    {line}" for line in base_lines(each.manifest))
-    manifests = {each.sha256: each.manifest for each in found.stick.bundles}
-    for authorisation in found.stick.authorisations:
-        yield authorisation_line(authorisation, manifests.get(authorisation.manifest_sha256))
-    for name in found.stick.unreadable:
-        yield f"{name}: needs a newer usbupdate to be read"
-    yield from _word_on_receipts(found)
-    for name in found.stick.elsewhere:
-        yield f"{name}: offered, but not on this stick"
-    if not found.stick.bundles:
-        yield "It holds no bundle: it collects logs, and tells devices whom to trust."
-
-
-def _word_on_receipts(found: Inspection) -> Iterator[str]:
-    if found.stick.acknowledged:
-        yield f"It brings word that receipts have arrived, for {len(found.stick.acknowledged)} device(s)"
-    if found.stick.unacknowledged:
-        yield f"WORD ON RECEIPTS THAT DEVICES CANNOT READ: {found.stick.unacknowledged}"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from usbupdate.cli import show
+from usbupdate.cli import inspected, show
 from usbupdate.cli.arguments import AsJson, Repo, now
 from usbupdate.cli.progress import counted
 from usbupdate.core.strictjson import Json
@@ -82,7 +82,7 @@ def inspect(
     with counted("reading", inspection.payload_size(medium), quiet=as_json) as read:
         found = inspection.inspect(medium, root, now(), read)
         read.finish()
-    show.result(show.inspection_table(found), show.inspection_lines(found), as_json=as_json)
+    show.result(inspected.table(found), inspected.lines(found), as_json=as_json)
     stick.require_alive(found.first_to_end, found.expires[found.first_to_end], now(), margin)
 
 

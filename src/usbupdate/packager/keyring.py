@@ -94,7 +94,7 @@ class KeyRing:
         if key.keyid in self._given:
             raise KeyUnusableError(key=reference, problem=problem)
         self._opened[key.keyid] = None
-        self._unopened[key.keyid] = Unopened(key.keyid, printable(reference, _TEXT_MAX), printable(problem, _TEXT_MAX))
+        self._unopened[key.keyid] = _unopened(key, reference, problem)
 
     def require_known(self, known: Container[str]) -> None:
         """Refuse keys that were given for this occasion and that nobody asks for.
@@ -127,9 +127,14 @@ class KeyRing:
                 self._wrong |= {answer: error for answer in answers if answer not in self._wrong}
             brief = error.problem if isinstance(error, KeyLockedError | KeyUnusableError | TokenPinError) else str(error)
             problem = brief.removeprefix(f"The key {reference} ").removesuffix(".")
-            self._unopened[key.keyid] = Unopened(key.keyid, printable(reference, _TEXT_MAX), printable(problem, _TEXT_MAX))
+            self._unopened[key.keyid] = _unopened(key, reference, problem)
             return None
         if signer is None and key.keyid in self._given:
             raise KeyUnusableError(key=reference, problem="it is a public key, and only a private one signs")
         self._right.update(answers)
         return signer
+
+
+def _unopened(key: Key, reference: str, problem: str) -> Unopened:
+    """Return what is told of a key, in words that are all seen: a reference may come from a folder that travels."""
+    return Unopened(key.keyid, printable(reference, _TEXT_MAX), printable(problem, _TEXT_MAX))

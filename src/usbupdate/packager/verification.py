@@ -55,7 +55,7 @@ class CheckedStick:
     """What a stick proves: its metadata, what is on it, and the names of what is offered on other sticks only.
 
     `unreadable` are the names of authorisations that only a later usbupdate can read. `acknowledged` are the devices about
-    whose receipts the stick brings the office's word; where devices cannot read that, `unacknowledged` says why.
+    whose receipts the stick brings the office's word; where devices cannot read that, `acknowledgements_problem` says why.
     """
 
     trusted: Trusted
@@ -64,7 +64,7 @@ class CheckedStick:
     authorisations: tuple[Authorisation, ...] = ()
     unreadable: tuple[str, ...] = ()
     acknowledged: tuple[DeviceId, ...] = ()
-    unacknowledged: str = ""
+    acknowledgements_problem: str = ""
 
 
 def verify(medium: MediumReader, root: bytes, now: datetime, progress: Callable[[int], None] = lambda _: None) -> CheckedStick:
@@ -124,7 +124,7 @@ def verify_beside(
             unreadable.append(name)
     if not bundles:
         layout.require_no_lost_manifests(medium)
-    acknowledged, unacknowledged = _acknowledgements(medium)
+    acknowledged, problem = _acknowledgements(medium)
     return CheckedStick(
         trusted,
         tuple(bundles),
@@ -132,7 +132,7 @@ def verify_beside(
         tuple(authorisations),
         tuple(unreadable),
         acknowledged,
-        unacknowledged,
+        problem,
     )
 
 
