@@ -45,6 +45,8 @@ class Elsewhere:
 
 
 NOWHERE: Final = Elsewhere()
+_LAST_S: Final = 253_402_300_799
+"""The last second that a calendar has."""
 
 
 def account_for(
@@ -78,15 +80,11 @@ def _take_word(examined: Examined, found: Acknowledged, named: Sequence[Cosigner
         word = cosignature.open_note(found.note, named)
     except (AcknowledgementError, MalformedError):
         return
-    since = datetime.fromtimestamp(min(word.since, _LAST), UTC)
+    since = datetime.fromtimestamp(min(word.since, _LAST_S), UTC)
     examined.accounted = word.checkpoint.size
     by = ", ".join(each.name for each in word.by)
     detail = f"kept since {since:%Y-%m-%d}, says {by}"
     examined.add(Flaw.KEPT_AT_OFFICE, 1, until=max(word.checkpoint.size, 1), detail=detail)
-
-
-_LAST: Final = 253_402_300_799
-"""The last second that a calendar has."""
 
 
 def _is_signed_by(identity: Identity, note: bytes) -> bool:

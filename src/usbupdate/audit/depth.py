@@ -3,6 +3,8 @@
 A device's signed checkpoint is over every line of its log, so one signature proves them all, if the Merkle root of the lines is
 the one that it states. Where it is not, or where there is no such checkpoint, each line is judged by its own signature whatever
 depth was asked for: less work never means fewer findings about lines that the checkpoint does not prove.
+
+Source: ADR 0021.
 """
 
 from __future__ import annotations

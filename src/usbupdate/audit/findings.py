@@ -1,4 +1,7 @@
-"""What can be wrong with evidence: one word, one sentence and one advice for each flaw."""
+"""What can be wrong with evidence: one word, one sentence and one advice for each flaw.
+
+Source: docs/auditor.md, "What a finding means", tells them to people.
+"""
 
 from __future__ import annotations
 

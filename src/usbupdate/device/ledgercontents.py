@@ -2,6 +2,8 @@
 
 Receipts that were trimmed are in `leaves` only. While they are being trimmed they are in both files, and which receipt the
 first one in `receipts` is shows by its leaf hash.
+
+Source: docs/format.md, section 12; ADR 0020.
 """
 
 from __future__ import annotations
