@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+from generated import keep
 
 from usbupdate.errors import EXIT_CODE_MEANINGS, ExitCode, leaves, reason_of
 
@@ -47,15 +48,7 @@ def _cell(sentence: str) -> str:
 
 def main() -> int:
     """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not current")
-    if not parser.parse_args().check:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write(f"{PAGE} is not current. Run: make fix\n")
-    return 1
+    return keep(PAGE, page(), __doc__)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+from generated import keep
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -16,7 +17,7 @@ from usbupdate.audit.depth import Depth  # noqa: E402 - the same
 PAGE = ROOT / "docs/auditor.md"
 BEGIN = "<!-- Made by docs/make_tamper_matrix.py from tests/tampering.py: change it there and run `make fix`. -->\n"
 END = "<!-- The end of what is made. -->\n"
-HEAD = "| | what was done | found as | receipt | `--quick` | without a word | `--thorough` |\n|---:|---|---|---:|:-:|:-:|:-:|\n"
+HEAD = "| | what was done | found as | receipt | `--quick` | by default | `--thorough` |\n|---:|---|---|---:|:-:|:-:|:-:|\n"
 
 
 def matrix() -> str:
@@ -41,21 +42,13 @@ def _row(number: int, tampering: Tampering) -> str:
 
 def main() -> int:
     """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not current")
     now = PAGE.read_text(encoding="utf-8")
     before, begin, rest = now.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         sys.exit(f"{PAGE} lacks the lines between which the table stands: {BEGIN}{END}")
     wanted = f"{before}{BEGIN}\n{matrix()}\n{END}{after}"
-    if not parser.parse_args().check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if now == wanted:
-        return 0
-    sys.stderr.write(f"{PAGE} is not current. Run: make fix\n")
-    return 1
+    return keep(PAGE, wanted, __doc__)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from generated import keep
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -72,20 +73,12 @@ def matrix(all_rows: list[Row]) -> str:
 
 def main() -> int:
     """Write the page, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not current")
     now = PAGE.read_text(encoding="utf-8")
     prose, line, _ = now.partition(LINE)
     if not line:
         sys.exit(f"{PAGE} lacks the line after which the matrix stands: {LINE}")
     wanted = f"{prose}{LINE}\n{matrix(rows())}"
-    if not parser.parse_args().check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if now == wanted:
-        return 0
-    sys.stderr.write(f"{PAGE} is not current. Run: make fix\n")
-    return 1
+    return keep(PAGE, wanted, __doc__)
 
 
 if __name__ == "__main__":
