@@ -68,7 +68,7 @@
       else head.removeAttribute("aria-sort");
     });
     byId("shown").textContent =
-      chosen.length === rows.length ? `${rows.length} devices` : `${chosen.length} of ${rows.length} devices`;
+      (chosen.length === rows.length ? "" : `${chosen.length} of `) + (rows.length === 1 ? "1 device" : `${rows.length} devices`);
     byId("page").textContent = `Page ${state.page + 1} of ${pages}`;
     byId("before").disabled = state.page === 0;
     byId("after").disabled = state.page + 1 >= pages;
