@@ -33,5 +33,10 @@ MODULES: Final = {
     "core/trust.py": ("tests/unit/test_targets.py", "tests/unit/test_whole_stick.py", "tests/unit/test_trust_time.py", *_TRUST),
     "core/strictjson.py": ("tests/unit/test_strictjson.py", "tests/property/test_strictjson.py"),
     "core/statement.py": ("tests/property/test_statement.py",),
+    "core/statementform.py": ("tests/property/test_statement.py", "tests/property/test_envelope.py"),
     "core/envelope.py": ("tests/unit/test_envelope.py", "tests/property/test_envelope.py"),
+    "core/cosignature.py": ("tests/unit/test_cosignature.py", "tests/property/test_acknowledgements.py"),
+    "core/acknowledged.py": ("tests/property/test_acknowledgements.py",),
+    "core/acknowledgements.py": ("tests/property/test_acknowledgements.py",),
+    "core/acknowledgers.py": ("tests/property/test_acknowledgements.py",),
 }

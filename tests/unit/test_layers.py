@@ -52,7 +52,7 @@ def _imported_modules(code: str, blocked: list[str]) -> subprocess.CompletedProc
     """Run code in a fresh interpreter in which some modules cannot be imported, even by libraries that try."""
     blocking = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))"
     return subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", f"{blocking}\n{code}"], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-X", "utf8", "-c", f"{blocking}\n{code}"], capture_output=True, text=True, timeout=600, check=False
     )
 
 
