@@ -9,7 +9,7 @@ import pytest
 
 from tests.receipts import COSIGNED_AT, acknowledgement, acknowledger, chain, device
 from usbupdate.core import checkpoint, cosignature
-from usbupdate.core.cosignature import NOTE_SIZE_MAX, SIGNATURES_MAX, Cosigner
+from usbupdate.core.cosignature import NOTE_SIZE_MAX, SIGNATURES_MAX, TIME_MAX, Cosigner
 from usbupdate.core.identity import PublicKey
 from usbupdate.errors import AcknowledgementError, MalformedError
 
@@ -139,3 +139,18 @@ def test_a_cosignature_of_another_length_or_beyond_all_times_is_none(rest: bytes
     note = NOTE[: NOTE.index(b"\n\n") + 2] + line(OFFICE.key_id + rest + (b"" if rest else b"\1"))
     with pytest.raises(AcknowledgementError, match="not signed with that key"):
         cosignature.open_note(note, [OFFICE])
+
+
+def test_the_last_time_that_a_cosignature_may_state_is_the_largest_that_its_readers_keep() -> None:
+    latest = cosignature.cosign(NOTE, OFFICE, TIME_MAX, OFFICE_SIGNER)
+    assert cosignature.open_note(latest, [OFFICE]).since == TIME_MAX
+    with pytest.raises(AcknowledgementError, match="not signed with that key"):
+        cosignature.open_note(cosignature.cosign(NOTE, OFFICE, TIME_MAX + 1, OFFICE_SIGNER), [OFFICE])
+
+
+def test_a_note_may_be_as_large_as_the_limit_and_no_larger() -> None:
+    padding = line(b"\1" * 100, "x" * (NOTE_SIZE_MAX - len(NOTE) - len(line(b"\1" * 100, ""))))
+    assert cosignature.peek_unproven(NOTE + padding) == cosignature.peek_unproven(NOTE)
+    with pytest.raises(MalformedError) as caught:
+        cosignature.peek_unproven(NOTE + padding.replace(b"x", b"xx", 1))
+    assert (caught.value.document, caught.value.field) == ("acknowledgement", "whole")
