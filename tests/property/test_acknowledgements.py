@@ -210,6 +210,20 @@ def test_a_field_of_the_file_in_a_log_that_breaks_its_rule_is_refused(field: str
         acknowledged.decode(corruption.raw({**TABLE, field: value}) + b"\n")
 
 
+@pytest.mark.parametrize(
+    ("raw", "field", "problem"),
+    [
+        (corruption.raw({**TABLE, "subtrees": []}) + b"\n", "subtrees", "not those of the checkpoint"),
+        (FILE[:-1], "whole", "not in its one canonical form"),
+        (b"[]", "whole", "not a JSON object"),
+    ],
+)
+def test_what_is_wrong_with_the_file_in_a_log_is_told(raw: bytes, field: str, problem: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        acknowledged.decode(raw)
+    assert (caught.value.document, caught.value.field, caught.value.problem) == ("acknowledged", field, problem)
+
+
 def test_the_file_in_a_log_has_one_form_and_a_largest_size() -> None:
     with pytest.raises(MalformedError, match="canonical"):
         acknowledged.decode(FILE[:-1])
@@ -255,3 +269,10 @@ def test_a_field_of_another_form_names_nobody_and_is_told(value: Json) -> None:
     with pytest.raises(MalformedError) as caught:
         acknowledgers.decode({FIELD: value})
     assert caught.value.field.startswith(FIELD)
+    assert caught.value.document == "targets metadata"
+
+
+def test_one_key_does_not_stand_for_two() -> None:
+    with pytest.raises(MalformedError) as caught:
+        acknowledgers.decode({FIELD: [person(1), {**person(1), "name": "office-2"}]})
+    assert (caught.value.field, caught.value.problem) == (FIELD, "a name or a key stands twice")
