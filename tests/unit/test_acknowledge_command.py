@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.commands import usbupdate
-from tests.receipts import write_log
+from tests.matrix import By, On, attack
+from tests.receipts import chain, write_log
 from usbupdate.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def test_what_is_in_good_order_is_acknowledged_and_the_rest_named(place: Path) -
         "new": ["gw-0001"],
         "refused": {},
         "left": {"gw-0002": "not-enrolled"},
+        "flawed": {},
     }
     usbupdate("audit", "enroll", "back", "--devices", "devices")
     assert acknowledge()["new"] == ["gw-0002"]
@@ -56,12 +59,52 @@ def test_what_only_a_stick_holds_is_not_acknowledged(place: Path) -> None:
     assert acknowledge(code=ExitCode.NOT_ENROLLED)["acknowledged"] == {"gw-0001": 6}
 
 
-def test_broken_evidence_is_not_acknowledged(place: Path) -> None:
-    log = place / "back/usbupdate/logs/gw-0001/receipts.jsonl"
-    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[1:]))
+@attack(
+    By.TECHNICIAN,
+    On.RECORD,
+    "one copy is tampered with, so that nothing of the device is acknowledged any more",
+    "what whole copies in the store prove is acknowledged all the same; the bad copy is named, and speaks against itself",
+)
+@pytest.mark.parametrize("flaw", ["line", "first", "checkpoint", "identity"])
+def test_a_tampered_copy_stops_no_acknowledgement(place: Path, flaw: str) -> None:
+    log = place / "back/usbupdate/logs/gw-0001"
+    tampered = place / "bad/usbupdate/logs/gw-0001"
+    shutil.copytree(log, tampered)
+    lines = (log / "receipts.jsonl").read_bytes().splitlines(keepends=True)
+    match flaw:
+        case "line":
+            (tampered / "receipts.jsonl").write_bytes(b"".join([lines[0], chain(2, key="thief")[1] + b"\n", *lines[2:]]))
+        case "first":
+            (tampered / "receipts.jsonl").write_bytes(b"".join(lines[1:]))
+        case "checkpoint":
+            (tampered / "checkpoint").write_bytes((write_log(place / "thief", 4, key="thief") / "checkpoint").read_bytes())
+        case _:
+            (tampered / "identity.json").write_bytes(b"{}")
+    usbupdate("audit", "import", "bad", "--store", "store")
+    found = acknowledge(code=ExitCode.EVIDENCE_BROKEN)
+    assert (found["acknowledged"], found["left"]) == ({"gw-0001": 4}, {"gw-0002": "not-enrolled"})
+    assert found["flawed"] == {"gw-0001": "broken"}
+    write_log(log, 6)
     usbupdate("audit", "import", "back", "--store", "store")
+    assert acknowledge(code=ExitCode.EVIDENCE_BROKEN)["acknowledged"] == {"gw-0001": 6}
+
+
+@pytest.mark.parametrize("other", [{"text": "another history"}, {"key": "another key"}])
+def test_where_there_may_be_two_histories_nothing_is_acknowledged(place: Path, other: dict[str, str]) -> None:
+    write_log(place / "bad/usbupdate/logs/gw-0001", 4, **other)
+    usbupdate("audit", "import", "bad", "--store", "store")
     found = acknowledge(code=ExitCode.EVIDENCE_BROKEN)
     assert (found["acknowledged"], found["left"]) == ({}, {"gw-0001": "broken", "gw-0002": "not-enrolled"})
+
+
+def test_what_is_told_does_not_contradict_itself(place: Path) -> None:
+    words = ("audit", "acknowledge", "--repo", "repo", "--key", "audit.pem", "--store", "store", "--devices", "devices")
+    assert "gw-0001: 4 receipts are acknowledged\n" in usbupdate(*words, code=ExitCode.NOT_ENROLLED).out
+    write_log(place / "bad/usbupdate/logs/gw-0001", 5, text="another history")
+    usbupdate("audit", "import", "bad", "--store", "store")
+    told = usbupdate(*words, code=ExitCode.EVIDENCE_BROKEN).out
+    assert "gw-0001: NOTHING NEW ACKNOWLEDGED beyond 4 receipts: its evidence is broken" in told
+    assert told.endswith("Nothing is newly acknowledged; the repository keeps the acknowledgements of 1 device.\n")
 
 
 def test_check_lists_who_may_acknowledge_until_he_is_dropped(place: Path) -> None:

@@ -1,14 +1,17 @@
-"""What an auditor may say has arrived: of each device in good order, the newest checkpoint all of whose receipts are at hand.
+"""What an auditor may say has arrived: of each device, the newest checkpoint all of whose receipts are at hand.
+
+A copy that is damaged or was tampered with speaks against itself, not against what whole copies prove: else whoever has one
+stick in his hands could stop acknowledgements for ever. Where a device may have two histories, nothing has arrived.
 
 Source: design, section 7, "Acknowledgement"; ADR 0020.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.chain import device_of
-from usbupdate.audit.verdict import Standing
+from usbupdate.audit.findings import Flaw
 from usbupdate.core import checkpoint, envelope, merkle
 from usbupdate.core.acknowledgements import Received
 from usbupdate.core.layout import CHECKPOINT, RECEIPTS
@@ -24,16 +27,38 @@ if TYPE_CHECKING:
     from usbupdate.core.checkpoint import Checkpoint
     from usbupdate.core.identity import Identity
 
+_OF_ONE_COPY: Final = frozenset({
+    Flaw.UNREADABLE,
+    Flaw.RECEIPTS_MISSING,
+    Flaw.MALFORMED,
+    Flaw.CUT_SHORT,
+    Flaw.TORN,
+    Flaw.FOREIGN_DEVICE,
+    Flaw.SIGNATURE,
+    Flaw.MISSING,
+    Flaw.OUT_OF_ORDER,
+    Flaw.REPEATED,
+    Flaw.IDENTITY_MISSING,
+    Flaw.IDENTITY_MALFORMED,
+    Flaw.IDENTITY_FOREIGN,
+    Flaw.CHECKPOINT_MISSING,
+    Flaw.CHECKPOINT_MALFORMED,
+    Flaw.CHECKPOINT_SIGNATURE,
+    Flaw.CHECKPOINT_BEHIND,
+    Flaw.ACKNOWLEDGED_MALFORMED,
+})  # fmt: skip
+"""What anybody who has a stick can do to its copy, and what says nothing of what the device's key has signed elsewhere."""
+
 
 def received(places: Iterable[Place], verdicts: Iterable[Verdict], devices: Devices) -> Iterator[Received]:
-    """Yield what was received of each device whose evidence is in order and whose key is enrolled.
+    """Yield what was received of each device whose key is enrolled and of which nothing says that it has two histories.
 
     Args:
         places: the copies that are kept for good.
         verdicts: what they come to.
         devices: the enrolled ones.
     """
-    good = {verdict.device for verdict in verdicts if verdict.standing is Standing.OK}
+    good = {each.device for each in verdicts if all(finding.flaw in _OF_ONE_COPY for finding in each.flaws)}
     by_device: dict[str, list[Place]] = {}
     for place in places:
         device = place.folder or device_of(place.read())
@@ -53,21 +78,35 @@ def joined(copies: Iterable[LogCopy], identity: Identity) -> tuple[bytes, list[b
 
     The lines are those of the checkpoint: its root says so.
     """
-    lines: dict[int, bytes] = {}
+    lines: dict[int, list[bytes]] = {}
     heads: dict[bytes, Checkpoint] = {}
     for copy in copies:
         for line in copy.files.get(RECEIPTS, b"").split(b"\n"):
             receipt = envelope.peek_or_none(line)
             if receipt is not None:
-                lines.setdefault(receipt.number, line)
+                same = lines.setdefault(receipt.number, [])
+                if line not in same:
+                    same.append(line)
         note = copy.files.get(CHECKPOINT, b"")
         if (head := _head(note, identity)) is not None:
             heads[note] = head
+    one = {number: _signed(several, identity) if len(several) > 1 else several[0] for number, several in lines.items()}
     for note, head in sorted(heads.items(), key=lambda each: each[1].size, reverse=True):
-        found = [lines[number] for number in range(1, head.size + 1) if number in lines]
+        found = [one[number] for number in range(1, head.size + 1) if number in one]
         if len(found) == head.size and merkle.root(merkle.leaf_hashes(found)) == head.root:
             return note, found
     return None
+
+
+def _signed(lines: Iterable[bytes], identity: Identity) -> bytes:
+    """Return which of several lines with one number the device has signed; it has signed one, where nothing else was found."""
+    for line in lines:
+        try:
+            envelope.open_line(line, identity)
+        except (MalformedError, EvidenceSignatureError):
+            continue
+        return line
+    return b""
 
 
 def _head(note: bytes, identity: Identity) -> Checkpoint | None:

@@ -13,6 +13,7 @@ from usbupdate.cli import show
 from usbupdate.cli.arguments import PassphraseFile, now, passphrases
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, known
 from usbupdate.cli.store import StoreAddress, opened_places
+from usbupdate.core.plaintext import counted
 from usbupdate.errors import EvidenceBrokenError
 from usbupdate.packager import acknowledging
 from usbupdate.packager.lock import opened_for_change
@@ -39,9 +40,11 @@ def acknowledge(
         verdicts = [verdict.bare() for verdict in verify(places, enrolled)]
         whole = list(received(places, verdicts, enrolled))
         done = acknowledging.acknowledge(office, whole, key, now(), passphrases(passphrase_file))
-    left = {each.device: str(each.standing) for each in verdicts if each.standing is not Standing.OK}
     there = {each.identity.device for each in whole}
-    not_there = [each.device for each in verdicts if each.standing is Standing.OK and each.device not in there]
+    flawed = {each.device: str(each.standing) for each in verdicts if each.flaws and each.device in there}
+    absent = [each for each in verdicts if each.device not in there]
+    left = {each.device: str(each.standing) for each in absent if each.standing is not Standing.OK}
+    not_there = [each.device for each in absent if each.standing is Standing.OK]
     left |= dict.fromkeys(not_there, "not all in the store")
     table: dict[str, Json] = {
         "repo": str(repo),
@@ -49,19 +52,32 @@ def acknowledge(
         "new": [str(device) for device in done.fresh],
         "refused": {str(device): problem for device, problem in done.refused.items()},
         "left": {str(device): why for device, why in left.items()},
+        "flawed": {str(device): why for device, why in flawed.items()},
     }
-    show.result(table, _told(done, left), as_json=json)
+    show.result(table, _told(done, left, flawed), as_json=json)
     if lost := [*done.refused, *not_there]:
         raise EvidenceBrokenError(devices=", ".join(lost))
     require_good(verdicts)
 
 
-def _told(done: Done, left: Mapping[DeviceId, str]) -> Iterator[str]:
-    yield from (f"{device}: {done.counts[device]} receipts are acknowledged" for device in done.fresh)
-    yield from (f"{device}: NOT ACKNOWLEDGED: {problem}" for device, problem in done.refused.items())
+def _told(done: Done, left: Mapping[DeviceId, str], flawed: Mapping[DeviceId, str]) -> Iterator[str]:
+    for device in done.fresh:
+        count = done.counts[device]
+        yield f"{device}: {counted(count, 'receipt')} {'is' if count == 1 else 'are'} acknowledged"
+    for device, problem in done.refused.items():
+        yield f"{device}: {_nothing_new(done, device)}: {problem}"
     for device, why in left.items():
-        yield f"{device}: NOT ACKNOWLEDGED: its evidence is {why}; see 'usbupdate audit verify'"
+        yield f"{device}: {_nothing_new(done, device)}: its evidence is {why}; see 'usbupdate audit verify'"
+    for device, why in flawed.items():
+        if device not in done.refused:
+            yield f"{device}: that is what whole copies prove; another one is {why}: see 'usbupdate audit verify'"
+    devices = counted(len(done.counts), "device")
     if not done.fresh:
-        yield f"Nothing is new. Receipts of {len(done.counts)} device(s) are acknowledged."
+        yield f"Nothing is newly acknowledged; the repository keeps the acknowledgements of {devices}."
     else:
-        yield f"Receipts of {len(done.counts)} device(s) are acknowledged. Sticks that are written from now on say so."
+        yield f"The repository keeps the acknowledgements of {devices}. Sticks that are written from now on bring them."
+
+
+def _nothing_new(done: Done, device: DeviceId) -> str:
+    before = done.counts.get(device)
+    return "NOT ACKNOWLEDGED" if before is None else f"NOTHING NEW ACKNOWLEDGED beyond {counted(before, 'receipt')}"
