@@ -84,6 +84,7 @@ def test_two_of_three_people_sign_on_their_own_computers() -> None:
     usbupdate("stick", "write", "repo", "stick1", code=ExitCode.UNSIGNED)
     shown = usbupdate("repo", "sign", "repo", "--yes", "--key", "alice.pem")
     assert "root: needs 2 of 3 keys" in shown.err
+    assert "root: targets needs 2 of 3 keys" in shown.err
     assert "NOT SIGNED YET: root needs 1 more" in shown.out
     assert "sticks can be written" in usbupdate("repo", "sign", "repo", "--yes", "--key", "bob.pem").out
     created = usbupdate("bundle", "create", "image", *MADE, "--sequence", "1", "--json").json()
@@ -91,8 +92,13 @@ def test_two_of_three_people_sign_on_their_own_computers() -> None:
     missing = created["missing"]
     assert isinstance(missing, list)
     assert [(each["role"], each["needed"], len(each["keys"])) for each in missing] == [("targets", 2, 3)]
-    usbupdate("stick", "write", "repo", "stick1", code=ExitCode.UNSIGNED)
+    assert "written all the same" not in usbupdate("stick", "write", "repo", "stick1", code=ExitCode.UNSIGNED).err
     assert tree("stick1") == {}
+    state = usbupdate("repo", "check", "repo").out
+    assert "NO STICK CAN BE WRITTEN until targets is signed." in state
+    assert "good until" not in state
+    assert "To do: What waits (targets) needs keys that are not within reach: their holders run 'usbupdate repo sign'." in state
+    assert usbupdate("repo", "check", "repo", "--json").json()["sticks_can_be_written"] is False
     usbupdate("repo", "sign", "repo", "--yes", "--key", "bob.pem")
     usbupdate("repo", "sign", "repo", "--yes", "--key", "carol.pem")
     usbupdate("stick", "write", "repo", "stick1")
@@ -107,6 +113,23 @@ def test_keys_change_hands_and_old_sticks_go_on_being_readable() -> None:
     for mount, version in (("stick1", 1), ("stick2", 2)):
         found = usbupdate("stick", "inspect", mount, "--root", "repo/metadata/1.root.json", "--json").json()
         assert found["root_version"] == version
+
+
+def test_a_root_that_waits_stops_no_stick() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("key", "create", "absent.pem")
+    Path("absent.pem").rename("away.pem")
+    usbupdate("repo", "rotate", "repo", "--key", "root=absent.pem.pub")
+    assert "Sticks that are written now are good until" in usbupdate("repo", "check", "repo").out
+    assert "written all the same" in usbupdate("stick", "write", "repo", "stick1").err
+
+
+def test_what_is_to_be_done_stands_at_the_end_of_the_checkup() -> None:
+    usbupdate("repo", "init", "repo")
+    usbupdate("key", "create", "audit.pem")
+    usbupdate("repo", "name-acknowledger", "repo", "audit.pem.pub")
+    told = [line.split(" ", 2)[:2] for line in usbupdate("repo", "check", "repo").out.splitlines()]
+    assert told.index(["acknowledger", "audit,"]) < told.index(["To", "do:"])
 
 
 def test_a_protected_key_takes_its_passphrase_from_a_file_or_the_environment() -> None:

@@ -48,7 +48,9 @@ def test_what_is_in_good_order_is_acknowledged_and_the_rest_named(place: Path) -
     assert acknowledge()["new"] == ["gw-0002"]
     assert acknowledge()["new"] == []
     (place / "stick").mkdir()
-    usbupdate("stick", "write", "repo", "stick", "--log-only")
+    words = "It brings word that receipts have arrived, for 2 devices\n"
+    assert words in usbupdate("stick", "write", "repo", "stick", "--log-only").out
+    assert words in usbupdate("stick", "inspect", "stick").out
     assert usbupdate("stick", "inspect", "stick", "--json").json()["acknowledged_devices"] == 2
 
 
@@ -108,10 +110,13 @@ def test_what_is_told_does_not_contradict_itself(place: Path) -> None:
 
 
 def test_check_lists_who_may_acknowledge_until_he_is_dropped(place: Path) -> None:
-    assert "acknowledger audit, Ed25519 key " in usbupdate("repo", "check", "repo").out
+    shown = usbupdate("key", "show", "audit.pem.pub", "--json").json()
+    told = usbupdate("key", "show", "audit.pem").out
+    assert f"Key id: {shown['id']}\nEd25519 public key: {shown['public_key']}\n" in told
+    assert f"acknowledger audit, key id {shown['id']}\n" in usbupdate("repo", "check", "repo").out
     table = usbupdate("repo", "check", "repo", "--json").json()["acknowledgers"]
     assert isinstance(table, list)
-    assert [each["name"] for each in table] == ["audit"]
+    assert [(each["name"], each["id"], each["public_key"]) for each in table] == [("audit", shown["id"], shown["public_key"])]
     assert "dropped" in usbupdate("repo", "drop-acknowledger", "repo", "audit").out
     assert "acknowledger" not in usbupdate("repo", "check", "repo").out
     usbupdate("repo", "drop-acknowledger", "repo", "audit", code=ExitCode.OFFICE)

@@ -125,7 +125,7 @@ def test_a_list_that_other_people_have_to_sign_again_is_shown_before(board: Benc
     office.rotate(board.office, NOW, Hands({Role.TARGETS: [f"{dave}.pub"]}, {Role.TARGETS: 1}))
     assert board.office.metadata.staged_targets() is None
     shown = [change.text for change in sessions.changes(board.office) if change.role is Role.TARGETS]
-    assert shown[0] == "version 2, the same 1 target(s) for other people to sign"
+    assert shown[0] == "version 2, the same 1 target for other people to sign"
     assert shown[1] == f"  = gw-1.json, sha256 {offer.bundle.sha256}"
     assert any(text.startswith("      image of rootfs: ") for text in shown)
 

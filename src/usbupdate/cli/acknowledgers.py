@@ -11,6 +11,7 @@ from usbupdate.cli.arguments import AsJson, PassphraseFile, Repo, now, passphras
 from usbupdate.core.strictjson import Json
 from usbupdate.packager import acknowledgers
 from usbupdate.packager.acknowledgers import Acknowledger
+from usbupdate.packager.keys import id_of_ed25519
 from usbupdate.packager.lock import opened_for_change
 from usbupdate.packager.office import Office
 
@@ -45,6 +46,7 @@ def table(each: Acknowledger) -> dict[str, Json]:
     """Return somebody who may acknowledge receipts, for JSON."""
     return {
         "name": each.cosigner.name,
+        "id": id_of_ed25519(each.cosigner.public_key),
         "public_key": each.cosigner.public_key.hex(),
         "published": each.published,
         "withdrawal_waits": each.leaving,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usbupdate.cli import show
+from usbupdate.core import plaintext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,15 +69,16 @@ def lines(found: Inspection) -> Iterator[str]:
         yield show.authorisation_line(authorisation, manifests.get(authorisation.manifest_sha256))
     for name in found.stick.unreadable:
         yield f"{name}: needs a newer usbupdate to be read"
-    yield from _word_on_receipts(found)
+    yield from word_on_receipts(len(found.stick.acknowledged))
+    if found.stick.acknowledgements_problem:
+        yield f"WORD ON RECEIPTS THAT DEVICES CANNOT READ: {found.stick.acknowledgements_problem}"
     for name in found.stick.elsewhere:
         yield f"{name}: offered, but not on this stick"
     if not found.stick.bundles:
         yield "It holds no bundle: it collects logs, and tells devices whom to trust."
 
 
-def _word_on_receipts(found: Inspection) -> Iterator[str]:
-    if found.stick.acknowledged:
-        yield f"It brings word that receipts have arrived, for {len(found.stick.acknowledged)} device(s)"
-    if found.stick.acknowledgements_problem:
-        yield f"WORD ON RECEIPTS THAT DEVICES CANNOT READ: {found.stick.acknowledgements_problem}"
+def word_on_receipts(devices: int) -> Iterator[str]:
+    """Yield of how many devices a stick says that their receipts have arrived, if of any."""
+    if devices:
+        yield f"It brings word that receipts have arrived, for {plaintext.counted(devices, 'device')}"

@@ -53,5 +53,8 @@ def show(
     """Show what may be said of a key to anybody."""
     shown = keys.show(key, passphrases(passphrase_file))
     half = "private" if shown.private else "public"
-    table: dict[str, Json] = {"id": shown.id, "kind": shown.kind, "private": shown.private}
-    out.result(table, [f"{shown.kind}, {half} key", f"Key id: {shown.id}"], as_json=as_json)
+    table: dict[str, Json] = {"id": shown.id, "kind": shown.kind, "private": shown.private, "public_key": shown.public_key}
+    lines = [f"{shown.kind}, {half} key", f"Key id: {shown.id}"]
+    if shown.public_key is not None:
+        lines.append(f"Ed25519 public key: {shown.public_key}")
+    out.result(table, lines, as_json=as_json)

@@ -176,8 +176,8 @@ def check(repo: Repo, passphrase_file: PassphraseFile = None, as_json: AsJson = 
         "authorisations": [show.allowance_table(each, now()) for each in allowances],
         "acknowledgers": [acknowledgers.table(each) for each in named],
     }
-    lines = [*show.checkup_lines(office, found), *(show.allowance_line(each, now()) for each in allowances)]
-    show.result(table, [*lines, *map(acknowledgers.line, named)], as_json=as_json)
+    listed = [*(show.allowance_line(each, now()) for each in allowances), *map(acknowledgers.line, named)]
+    show.result(table, show.checkup_lines(office, found, listed), as_json=as_json)
 
 
 @app.command("allow-downgrade")

@@ -193,6 +193,7 @@ def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
         "signed": not checkup.missing,
         "missing": missing_table(office, checkup.missing),
         "advice": list(checkup.advice),
+        "sticks_can_be_written": not checkup.in_the_way,
         "good_until": first.expires if first is not None else None,
         "first_to_end": str(first.role) if first is not None else None,
         "next_renewal": {"role": str(renewal[0]), "day": renewal[1]} if renewal is not None else None,
@@ -216,8 +217,8 @@ def checkup_table(office: Office, checkup: Checkup) -> dict[str, Json]:
     }
 
 
-def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
-    """Yield the state of a repository."""
+def checkup_lines(office: Office, checkup: Checkup, listed: Iterable[str]) -> Iterator[str]:
+    """Yield the state of a repository, and at the end what is to be done; `listed` is what else is in force."""
     for each in checkup.roles:
         left = f"{each.days_left} days" if each.days_left is None or each.days_left >= 0 else "ended"
         end = f"version {each.version}, until {each.expires} ({left})" if each.expires else "not published"
@@ -228,8 +229,13 @@ def checkup_lines(office: Office, checkup: Checkup) -> Iterator[str]:
             where = "" if key.within_reach else f"  ({key.problem or 'not within reach'})"
             yield f"    {key.id[:8]}  {key.reference}{where}"
     yield from missing_lines(office, checkup.missing)
-    if (first := checkup.first_to_end) is not None:
+    first = checkup.first_to_end
+    if checkup.in_the_way:
+        roles = ", ".join(each.role for each in checkup.in_the_way)
+        yield f"NO STICK CAN BE WRITTEN until {roles} {'is' if len(checkup.in_the_way) == 1 else 'are'} signed."
+    elif first is not None:
         yield f"Sticks that are written now are good until {first.expires}, when {first.role} ends."
+    yield from listed
     yield from (f"To do: {each}" for each in checkup.advice)
     if not checkup.advice and not checkup.missing and checkup.next_renewal is not None:
         role, day = checkup.next_renewal

@@ -57,9 +57,9 @@ def write(
     require_mounts(office.path, places)
     if image is not None:
         require_image_place(image, overwrite=overwrite)
+    plan = stick.plan(office, now(), Wishes(tuple(bundle or ()), log_only, only_delta, margin))
     for folder in plain_folders(places):
         show.note(f"{folder} is a plain folder: nothing is mounted there. It is written all the same.")
-    plan = stick.plan(office, now(), Wishes(tuple(bundle or ()), log_only, only_delta, margin))
     with counted("writing and reading back", 2 * plan.size * max(1, len(places)), quiet=as_json) as advance:
         watch = Watch(advance, advance)
         results = stick.write_all(plan, places, watch) if image is None else ((image, write_image(plan, image, watch)),)
@@ -108,6 +108,7 @@ def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateErro
         if plan.only_deltas:
             lines += ["ONLY WHAT DIFFERS: devices that run another release than these bases refuse this stick:"]
             lines += [f"    {line}" for each in plan.bundles for line in show.base_lines(each.manifest)]
+        lines += inspected.word_on_receipts(plan.acknowledged)
         lines.append(f"{show.size(plan.size)} a stick, good until {plan.expires}")
     table: dict[str, Json] = {
         "bundles": bundles,
@@ -116,6 +117,7 @@ def _tell(plan: Plan, results: Sequence[tuple[Path, CheckedStick | UsbupdateErro
         "bytes": plan.size,
         "only_delta": plan.only_deltas,
         "good_until": plan.expires,
+        "acknowledged_devices": plan.acknowledged,
     }
     show.result(table, lines, as_json=as_json)
     for other in failed[:0:-1]:

@@ -165,7 +165,7 @@ class AcknowledgerTakenError(OfficeError):
 
     name: str
     key: str
-    says = "The list of bundles names an acknowledger {name} with the key {key} already."
+    says = "The list of bundles names an acknowledger {name} with the key id {key} already."
     hint = "Drop that one first with 'usbupdate repo drop-acknowledger', or give another key or --name."
 
 

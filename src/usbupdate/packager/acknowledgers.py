@@ -74,7 +74,7 @@ def name(office: Office, reference: str, called: str | None, now: datetime, ask:
     before = _named(targets)
     for each in before:
         if each.name == cosigner.name or each.public_key == cosigner.public_key:
-            raise AcknowledgerTakenError(name=each.name, key=each.public_key.hex())
+            raise AcknowledgerTakenError(name=each.name, key=keys.id_of_ed25519(each.public_key))
     if len(before) >= ACKNOWLEDGERS_MAX:
         raise UnusableValueError(what="KEY", value=reference, problem=f"{ACKNOWLEDGERS_MAX} keys are named already")
     desk = office.desk(now, ask)
@@ -146,8 +146,8 @@ def changes(before: Targets | None, after: Targets) -> Iterable[str]:
 
 
 def line(cosigner: Cosigner) -> str:
-    """Return who may acknowledge, in one line."""
-    return f"acknowledger {cosigner.name}, Ed25519 key {cosigner.public_key.hex()}"
+    """Return who may acknowledge, in one line, with the key id that its holder sees with `key show`."""
+    return f"acknowledger {cosigner.name}, key id {keys.id_of_ed25519(cosigner.public_key)}"
 
 
 def _about(called: str, office: Office) -> tuple[Acknowledger, ...]:

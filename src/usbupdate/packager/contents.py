@@ -15,12 +15,12 @@ from usbupdate.packager.metadata import Role
 from usbupdate.packager.pack import payload_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from usbupdate.core.layout import MediumPath
-    from usbupdate.core.words import Digest
+    from usbupdate.core.words import DeviceId, Digest
     from usbupdate.packager.bundle import Bundle
     from usbupdate.packager.downgrade import Allowance
     from usbupdate.packager.office import Office
@@ -47,7 +47,8 @@ class Item:
 class Plan:
     """What sticks written now hold; `items` in the order of writing, the timestamp last. `expires` is their earliest end.
 
-    `allowances` are the authorisations to go back to one of the bundles.
+    `allowances` are the authorisations to go back to one of the bundles, `acknowledged` counts the devices whose receipts the
+    office says have arrived.
     """
 
     items: tuple[Item, ...]
@@ -57,6 +58,7 @@ class Plan:
     now: datetime
     only_deltas: bool = False
     allowances: tuple[Allowance, ...] = ()
+    acknowledged: int = 0
 
     @property
     def size(self) -> int:
@@ -87,7 +89,7 @@ def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
         NoDeltasError: a bundle that is to go out as deltas only has none.
     """
     wishes = wishes or Wishes()
-    if waiting := [each for each in thresholds.missing(office.metadata) if not _may_wait(office, each.role)]:
+    if waiting := thresholds.in_the_way(office.metadata):
         raise NotSignedError(roles=", ".join(f"{each.role} ({each.needed} more)" for each in waiting))
     expires = _require_margin(office, now, wishes.margin_days)
     bundles = () if wishes.log_only else bundle.chosen(office, wishes.bundles)
@@ -100,10 +102,11 @@ def plan(office: Office, now: datetime, wishes: Wishes | None = None) -> Plan:
         *_signed(office, bundles, allowances),
         Item(layout.READ_ME, len(text), contents=text),
     ]
-    items += _acknowledgements(office)
+    notes = acknowledging.load(office)
+    items += _acknowledgements(notes)
     items += _metadata(office)
     first_root = office.metadata.version(Role.ROOT, 1).read_bytes()
-    return Plan(tuple(items), bundles, first_root, expires, now, wishes.only_deltas, allowances)
+    return Plan(tuple(items), bundles, first_root, expires, now, wishes.only_deltas, allowances, len(notes))
 
 
 def read_pieces(item: Item) -> Iterator[bytes]:
@@ -125,14 +128,6 @@ def read_pieces(item: Item) -> Iterator[bytes]:
         raise OfficeFileError(path=str(item.source), problem=error.strerror or "it cannot be read") from error
     if whole.hexdigest() != item.digest:
         raise OfficeFileError(path=str(item.source), problem="its contents have changed")
-
-
-def _may_wait(office: Office, role: Role) -> bool:
-    # A root that is being discussed changes nothing about the present one, under which sticks go on being made; nor does a
-    # newer snapshot or timestamp of a state that is signed already.
-    if role is Role.ROOT:
-        return office.metadata.root() is not None
-    return role in thresholds.ONLINE and thresholds.is_publication_whole(office.metadata)
 
 
 def _require_margin(office: Office, now: datetime, margin_days: int) -> str:
@@ -189,9 +184,9 @@ def _signed(office: Office, bundles: Sequence[Bundle], allowances: Sequence[Allo
         yield Item(layout.target_path(digest, name), source.stat().st_size, digest, source)
 
 
-def _acknowledgements(office: Office) -> Iterator[Item]:
+def _acknowledgements(notes: Mapping[DeviceId, bytes]) -> Iterator[Item]:
     """Yield the office's word on receipts, if it has given any; a stick for logs only brings it too."""
-    if notes := acknowledging.load(office):
+    if notes:
         raw = acknowledgements.encode(notes)
         yield Item(layout.ACKNOWLEDGEMENTS, len(raw), contents=raw)
 

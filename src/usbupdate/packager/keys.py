@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     EllipticCurvePrivateKey,
     generate_private_key as generate_ec,
 )
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Key
 
+    from usbupdate.core.identity import PublicKey
     from usbupdate.packager.tokenuri import Pins
 
 
@@ -90,11 +91,15 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
-    """What may be said of a key to anybody: its id is the SHA-256 of its public half as TUF writes it."""
+    """What may be said of a key to anybody: its id is the SHA-256 of its public half as TUF writes it.
+
+    `public_key` are the raw bytes of an Ed25519 key in hexadecimal digits; of other kinds it is None.
+    """
 
     id: str
     kind: str
     private: bool
+    public_key: str | None
 
 
 def no_passphrase(_: Secret) -> None:
@@ -183,7 +188,13 @@ def show(reference: str, ask: Passphrases) -> ShownKey:
         OfficeKeyError: as `public_key`.
     """
     key = public_key(reference, ask)
-    return ShownKey(id=key.keyid, kind=_SCHEMES[key.scheme], private=not is_public(reference))
+    raw = str(key.keyval["public"]) if key.scheme == "ed25519" else None
+    return ShownKey(id=key.keyid, kind=_SCHEMES[key.scheme], private=not is_public(reference), public_key=raw)
+
+
+def id_of_ed25519(public_key: PublicKey) -> str:
+    """Return the id of a raw Ed25519 key, as `show` returns it."""
+    return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(public_key)).keyid
 
 
 def is_public(reference: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.core.plaintext import printable
+from usbupdate.core.plaintext import counted, printable
 from usbupdate.errors import KeySignedNothingError, OfficeFileError
 from usbupdate.packager import acknowledgers, bundle, downgrade, keys, thresholds
 from usbupdate.packager.metadata import Role
@@ -92,8 +92,9 @@ def changes_of_root(office: Office, before: Root | None, after: Root) -> Iterato
         threshold = after.roles[role].threshold
         was = before.roles[role].threshold if before is not None else None
         if (old, was) != (new, threshold):
+            whose = "" if role is Role.ROOT else f"{role} "
             yield _change(
-                Role.ROOT, f"{role}: needs {threshold} of {len(new)} keys{f', before {was} of {len(old)}' if was else ''}"
+                Role.ROOT, f"{whose}needs {threshold} of {len(new)} keys{f', before {was} of {len(old)}' if was else ''}"
             )
         for sign_, ids in (("+", new - old), ("-", old - new)):
             for keyid in sorted(ids):
@@ -115,7 +116,8 @@ def _changes_of_targets(office: Office) -> Iterator[Change]:
     old = published.signed.targets if published is not None else {}
     new = waiting.signed.targets
     yield _change(
-        Role.TARGETS, f"version {waiting.signed.version}, until {waiting.signed.expires:%Y-%m-%d}, {len(new)} target(s)"
+        Role.TARGETS,
+        f"version {waiting.signed.version}, until {waiting.signed.expires:%Y-%m-%d}, {counted(len(new), 'target')}",
     )
     for text in acknowledgers.changes(published.signed if published is not None else None, waiting.signed):
         yield _change(Role.TARGETS, text)
@@ -139,7 +141,8 @@ def _list_to_sign_again(office: Office, published: Metadata[Targets] | None) -> 
         return
     listed = published.signed.targets
     yield _change(
-        Role.TARGETS, f"version {published.signed.version + 1}, the same {len(listed)} target(s) for other people to sign"
+        Role.TARGETS,
+        f"version {published.signed.version + 1}, the same {counted(len(listed), 'target')} for other people to sign",
     )
     for name in sorted(listed):
         try:

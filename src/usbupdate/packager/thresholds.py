@@ -46,7 +46,7 @@ def authority_of(folder: MetadataFolder) -> Root:
 
 
 def missing(folder: MetadataFolder) -> tuple[Missing, ...]:
-    """Return every role that is not signed by enough people; nothing, if sticks can be written."""
+    """Return every role that is not signed by enough people."""
     authority = authority_of(folder)
     published = folder.root()
     found = []
@@ -66,6 +66,21 @@ def missing(folder: MetadataFolder) -> tuple[Missing, ...]:
         named = listed and timestamp is not None and snapshot is not None and is_naming(timestamp.signed, snapshot.signed)
         found.append(_missing(authority, timestamp if named else None, Role.TIMESTAMP))
     return tuple(each for each in found if each.needed)
+
+
+def in_the_way(folder: MetadataFolder) -> tuple[Missing, ...]:
+    """Return what of `missing` keeps sticks from being written.
+
+    A root that is being discussed changes nothing about the present one, under which sticks go on being made; nor does a newer
+    snapshot or timestamp of a state that is signed already.
+    """
+
+    def may_wait(role: Role) -> bool:
+        if role is Role.ROOT:
+            return folder.root() is not None
+        return role in ONLINE and is_publication_whole(folder)
+
+    return tuple(each for each in missing(folder) if not may_wait(each.role))
 
 
 def signers(folder: MetadataFolder, role: Role) -> tuple[int, bool]:

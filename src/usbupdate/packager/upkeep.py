@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.core.plaintext import counted
 from usbupdate.core.timefloor import format_time
 from usbupdate.packager import keys, thresholds
 from usbupdate.packager.metadata import Role
@@ -62,7 +63,8 @@ class Checkup:
     """The whole state of a repository; `advice` are sentences for a person, the most urgent first.
 
     `first_to_end` is the role that ends the life of every stick that is written now, and `next_renewal` the one that has to be
-    renewed next and the day; neither is there before everything is published.
+    renewed next and the day; neither is there before everything is published. `in_the_way` is what keeps sticks from being
+    written until it is signed.
     """
 
     roles: tuple[RoleState, ...]
@@ -70,6 +72,7 @@ class Checkup:
     advice: tuple[str, ...]
     first_to_end: RoleState | None
     next_renewal: tuple[Role, str] | None
+    in_the_way: tuple[Missing, ...]
 
 
 def refresh(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) -> tuple[Missing, ...]:
@@ -168,6 +171,7 @@ def check(office: Office, now: datetime, ask: Passphrases = keys.no_passphrase) 
         advice=tuple(_advice(office, root, states, missing)),
         first_to_end=min(ending, key=lambda each: each[0])[1] if whole else None,
         next_renewal=(due[1], format_time(due[0])) if due is not None else None,
+        in_the_way=() if office.is_excerpt else thresholds.in_the_way(office.metadata),
     )
 
 
@@ -206,11 +210,17 @@ def _advice(office: Office, root: Root, states: list[RoleState], missing: tuple[
     by_role = {state.role: state for state in states}
     for state in states:
         if state.days_left is not None and state.days_left < _warn_days(office, state.role):
-            when = f"ends in {state.days_left} day(s)" if state.days_left >= 0 else "HAS ENDED, and devices take no new stick"
+            when = (
+                f"ends in {counted(state.days_left, 'day')}"
+                if state.days_left >= 0
+                else "HAS ENDED, and devices take no new stick"
+            )
             yield f"{state.role} {when}: renew it with {renewal_of(state.role)}."
     signable = [each.role for each in missing if _reachable(by_role[each.role], each) >= each.needed]
     if signable:
         yield f"Keys for what waits ({', '.join(signable)}) are within reach: run 'usbupdate repo sign'."
+    if unreached := [each.role for each in missing if each.role not in signable]:
+        yield f"What waits ({', '.join(unreached)}) needs keys that are not within reach: their holders run 'usbupdate repo sign'."
     for state in states:
         if state.losable == 0 and state.role is Role.ROOT:
             yield "If one root key is lost, no device can be told of new keys: add root keys with 'usbupdate repo rotate'."
