@@ -11,12 +11,16 @@ import pytest
 
 from tests.matrix import By, On, attack
 from tests.receipts import acknowledgement, acknowledger, chain, device, write_log
+from usbupdate.audit import wording
+from usbupdate.audit.answers import answers
 from usbupdate.audit.asked import Asked
 from usbupdate.audit.copies import find_copies
 from usbupdate.audit.depth import Depth
 from usbupdate.audit.devices import Devices, Enrolment, Trust
 from usbupdate.audit.findings import Flaw
+from usbupdate.audit.proof import LABELS
 from usbupdate.audit.received import received
+from usbupdate.audit.unread import KnownBy, Unread
 from usbupdate.audit.verdict import Standing, verify
 from usbupdate.core import acknowledged, checkpoint, cosignature, merkle
 from usbupdate.core.acknowledged import Acknowledged
@@ -215,3 +219,91 @@ def test_only_what_is_all_at_hand_is_called_received(desk: Desk) -> None:
     assert (len(found.leaves), checkpoint.peek_unproven(found.note).size) == (12, 12)
     places = find_copies([later])
     assert list(received(places, list(verify(places, desk.devices)), desk.devices)) == []
+
+
+def told(verdict: Verdict) -> dict[str, tuple[str, str]]:
+    return {each.question: (each.text, LABELS[each.proof]) for each in answers(verdict)}
+
+
+def test_what_is_known_by_its_digest_only_answers_nothing(desk: Desk) -> None:
+    desk.verdict(desk.whole(8))
+    verdict = desk.verdict(desk.later(8))
+    assert verdict.unread == (Unread(1, 8, KnownBy.DIGEST),)
+    lack = "Receipts 1 to 8 are not here (their digests agree with what you have seen before): bring the store (--store)"
+    found = told(verdict)
+    text, label = found["Was anything refused?"]
+    assert text.startswith("Not in receipts 9 to 12: no stick was refused and every installation succeeded. " + lack)
+    assert label == "proven of what is here"
+    text, label = found["Is anything missing?"]
+    assert text.startswith(lack)
+    assert (label, "all here" in text) == ("proven of what is here", False)
+    assert found["What runs on it?"][1] == "proven"
+
+
+def test_with_the_store_everything_is_told_again(desk: Desk) -> None:
+    stick, whole = desk.later(8), desk.whole(8)
+    for verdict in (desk.verdict(stick, whole), desk.verdict(stick, whole)):
+        assert verdict.unread == ()
+        assert told(verdict)["Was anything refused?"] == (
+            "No: no stick was refused and every installation succeeded.",
+            "proven",
+        )
+        assert told(verdict)["Is anything missing?"][0].startswith("No: receipts 1 to 12 are all here")
+
+
+@pytest.mark.parametrize("depth", Depth)
+def test_a_log_without_lines_says_that_nothing_of_it_is_here(desk: Desk, depth: Depth) -> None:
+    desk.verdict(desk.whole(12))
+    verdict = desk.verdict(desk.later(12), depth=depth)
+    assert verdict.unread == (Unread(1, 12, KnownBy.DIGEST),)
+    found = told(verdict)
+    assert {label for question, (_, label) in found.items() if question != "Is anything missing?"} == {"not proven"}
+    assert all("eceipts 1 to 12 are not here" in text for text, _ in found.values())
+    assert found["Is anything missing?"][1] == "proven of what is here"
+
+
+def test_what_the_office_keeps_by_its_word_answers_nothing_either(desk: Desk) -> None:
+    verdict = desk.verdict(desk.later(8), named=NAMED)
+    assert verdict.unread == (Unread(1, 8, KnownBy.WORD),)
+    found = told(verdict)
+    assert found["Was anything refused?"][0].startswith("Not in receipts 9 to 12: ")
+    assert found["Is anything missing?"][0].startswith("Receipts 1 to 8 are not here (by the office's word they are kept)")
+    assert "proven" not in {label for _, label in (found["Was anything refused?"], found["Is anything missing?"])}
+
+
+def test_what_nothing_accounts_for_answers_nothing_either(desk: Desk) -> None:
+    text, label = told(desk.verdict(desk.later(8)))["Was anything refused?"]
+    assert text.startswith("Not in receipts 9 to 12: ")
+    assert label == "in question"
+
+
+def test_in_a_log_with_a_gap_only_the_gap_is_unread(desk: Desk) -> None:
+    stick = desk.later(8)
+    path = stick / "usbupdate/logs/gw-0001/receipts.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in (*LINES[:3], *LINES[8:])))
+    desk.verdict(desk.whole(8))
+    verdict = desk.verdict(stick)
+    assert verdict.unread == (Unread(4, 8, KnownBy.DIGEST),)
+    assert told(verdict)["Was anything refused?"][0].startswith("Not in receipts 1 to 3 and 9 to 12: ")
+
+
+def test_a_newer_log_by_the_offices_word_is_told_before_an_older_one(desk: Desk) -> None:
+    verdict = desk.verdict(desk.whole(3), desk.later(8), named=NAMED)
+    assert [each.number for each in verdict.receipts][-1] == 12
+    assert "all here" not in told(verdict)["Is anything missing?"][0]
+
+
+@pytest.mark.parametrize("depth", Depth)
+def test_a_line_about_a_device_says_how_many_receipts_are_not_here(desk: Desk, depth: Depth) -> None:
+    desk.verdict(desk.whole(8))
+    (line, *_) = wording.told([desk.verdict(desk.later(8), depth=depth).bare()], (), depth)
+    assert "12 receipts in 1 copy, 1 to 8: not here, known by their digests" in line
+
+
+def test_a_timeline_shows_where_receipts_are_not_here(desk: Desk) -> None:
+    desk.verdict(desk.whole(8))
+    verdict = desk.verdict(desk.later(8))
+    _, first, second, *_ = wording.timelines([verdict])
+    assert first == "    1 to 8: not here, known by their digests"
+    assert second.split()[0] == "9"
+    assert wording.timeline_table(verdict)["not_here"] == [{"receipt": 1, "until": 8, "known_by": "digest"}]

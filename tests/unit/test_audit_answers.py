@@ -16,6 +16,7 @@ from usbupdate.audit.devices import Trust
 from usbupdate.audit.findings import Finding, Flaw
 from usbupdate.audit.fleet import LEADING_VERSIONS, MONTHS_SHOWN, OTHERS, UNKNOWN, Fleet
 from usbupdate.audit.proof import LABELS, WORDS, Proof, Proofs
+from usbupdate.audit.unread import spans
 from usbupdate.audit.verdict import Standing, Verdict
 from usbupdate.core.receipt import NO_PREVIOUS, ClockQuality, Draft, Event, Problem, Receipt, Release
 
@@ -99,8 +100,42 @@ def test_a_device_without_receipts_answers_nothing() -> None:
     assert [each.proof for each in found] == [*[Proof.NONE] * 4, Proof.FOUND]
 
 
-def test_an_older_copy_is_said_to_be_one() -> None:
-    assert texts(verdict_of(LIFE, seen=9))[4].endswith("This is an older copy, though: you have seen 9.")
+def test_an_older_copy_is_said_to_be_one_in_each_answer() -> None:
+    what, since, who, refused, missing = answers(verdict_of(LIFE, seen=9))
+    lead = "As of receipt 4 (5 more were seen): "
+    assert what.text == lead + "version 1.2 (sequence 3), as receipt 4 says."
+    assert since.text.startswith(lead + "it has run since ")
+    assert who.text.startswith(lead + "the release office")
+    lack = "Receipts 5 to 9 are not here, and you have seen them: bring the store (--store) to answer for that."
+    assert "Yes: sticks were rejected at least once;" in refused.text
+    assert refused.text.endswith(lack)
+    assert missing.text.endswith(f"This is an older copy, though: you have seen 9. {lack}")
+    assert missing.proof is Proof.PARTLY
+    refused = answers(verdict_of(LIFE[:1], seen=9))[3]
+    assert refused.text.startswith("Not in receipt 1: no stick was refused")
+    assert refused.proof is Proof.PARTLY
+
+
+@pytest.mark.parametrize(("flaw", "receipt"), [(Flaw.CHAIN, 4), (Flaw.CHECKPOINT_MISSING, None), (Flaw.MISSING, 5)])
+def test_counts_are_at_least_so_many_where_something_was_found(flaw: Flaw, receipt: int | None) -> None:
+    refused = texts(verdict_of(LIFE, (flaw, receipt)))[3]
+    assert "rejected at least once" in refused
+    assert "did not succeed at least once" in refused
+
+
+def test_no_is_no_further_than_to_where_the_log_is_known_to_go() -> None:
+    refused = answers(verdict_of(LIFE[:1], (Flaw.CHECKPOINT_MISSING, None)))[3]
+    assert refused.text.startswith("Not in receipt 1: ")
+    assert refused.proof is Proof.PARTLY
+    assert texts(verdict_of(LIFE, (Flaw.MISSING, 5)))[0].startswith("As of receipt 4 (1 more is missing): ")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [([], ""), ([7], "7"), ([1, 2, 3, 9], "1 to 3 and 9"), ([2, 4, 6, 7], "2, 4 and 6 to 7"), ([1, 2], "1 to 2")],
+)
+def test_numbers_are_told_in_runs(numbers: list[int], told: str) -> None:
+    assert spans(numbers) == told
 
 
 def test_what_is_missing_is_named_by_its_numbers() -> None:

@@ -5,11 +5,12 @@ What runs? Since when? Who signed it? Was anything refused? Is anything missing?
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.audit.findings import Flaw
+from usbupdate.audit.lacking import MISSING, Lacking, gap
 from usbupdate.audit.proof import Proof, Proofs
+from usbupdate.audit.unread import spans
 from usbupdate.core.authorisation import used_in
 from usbupdate.core.eventwords import when
 from usbupdate.core.plaintext import one_line
@@ -18,7 +19,6 @@ from usbupdate.core.receipt import OUTCOMES, Event
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usbupdate.audit.findings import Finding
     from usbupdate.audit.verdict import Verdict
     from usbupdate.core.receipt import Receipt, Release
 
@@ -27,17 +27,6 @@ _KEY_SHOWN: Final = 16
 _STARTING: Final = frozenset({Event.PROVISIONED, Event.COMMITTED, Event.FELL_BACK})
 """After these the device runs what the receipt calls `to`."""
 _TURNED_AWAY: Final = (Event.REJECTED, Event.REFUSED)
-
-MISSING: Final = frozenset({
-    Flaw.MISSING,
-    Flaw.CUT_SHORT,
-    Flaw.TORN,
-    Flaw.RECEIPTS_MISSING,
-    Flaw.CHECKPOINT_MISSING,
-    Flaw.CHECKPOINT_BEHIND,
-    Flaw.UNREADABLE,
-})  # fmt: skip
-"""The findings that speak of something that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +66,15 @@ def running(receipts: Sequence[Receipt]) -> Running:
 
 
 def answers(verdict: Verdict) -> tuple[Answer, ...]:
-    """Return the five answers, in the order in which an inspector asks."""
+    """Return the five answers, in the order in which an inspector asks; each says which receipts it does not rest on."""
     proofs = Proofs(verdict)
     state = running(verdict.receipts)
+    lacking = Lacking.of(verdict)
+    about_now = (_what_runs(state, proofs), _since_when(state, proofs), _who_signed(state, proofs))
     return (
-        _what_runs(state, proofs),
-        _since_when(state, proofs),
-        _who_signed(state, proofs),
-        _what_was_refused(verdict, proofs),
-        _what_is_missing(verdict, proofs),
+        *(_as_of(lacking, each) for each in about_now),
+        _what_was_refused(verdict, proofs, lacking),
+        _what_is_missing(verdict, proofs, lacking),
     )
 
 
@@ -136,42 +125,64 @@ def _who_signed(state: Running, proofs: Proofs) -> Answer:
     return Answer(question, text, proofs.of(number), number)
 
 
-def _what_was_refused(verdict: Verdict, proofs: Proofs) -> Answer:
+def _as_of(lacking: Lacking, answer: Answer) -> Answer:
+    """Return an answer about the present, which is that of the newest receipt that is here."""
+    if answer.receipt is None:
+        return replace(answer, text=f"{answer.text} {lacking.sentence()}".rstrip())
+    if not lacking.later:
+        return answer
+    text = answer.text[0].lower() + answer.text[1:]
+    return replace(answer, text=f"As of receipt {lacking.last} ({lacking.later}): {text}")
+
+
+def _what_was_refused(verdict: Verdict, proofs: Proofs, lacking: Lacking) -> Answer:
     question = "Was anything refused?"
     away = [each for each in verdict.receipts if each.event in _TURNED_AWAY]
     failed = [each for each in verdict.receipts if each.event in OUTCOMES and each.event is not Event.COMMITTED]
     if not verdict.receipts:
-        return Answer(question, "There is no receipt that could say so.", Proof.NONE)
+        text = "There is no receipt here that could say so."
+        return Answer(question, f"{text} {lacking.sentence()}".rstrip(), Proof.NONE)
+    least = "at least " if lacking or verdict.flaws else ""
     parts = []
     if away:
         counts = {event: sum(each.draft.count for each in away if each.event is event) for event in _TURNED_AWAY}
-        how = " and ".join(f"{event} {_times(count)}" for event, count in counts.items() if count)
+        how = " and ".join(f"{event} {least}{_times(count)}" for event, count in counts.items() if count)
         parts.append(f"Yes: sticks were {how}; {_latest(sum(counts.values()), away[-1])}")
     if failed:
-        lead = "Besides" if away else "No stick was; but"
-        parts.append(f"{lead} installing did not succeed {_times(len(failed))}; {_latest(len(failed), failed[-1])}")
+        lead = "Besides" if away else "No stick that is told of here was; but" if least else "No stick was; but"
+        parts.append(f"{lead} installing did not succeed {least}{_times(len(failed))}; {_latest(len(failed), failed[-1])}")
     last = max((each.number for each in (*away[-1:], *failed[-1:])), default=None)
-    if not parts:
-        parts.append("No: no stick was refused and every installation succeeded")
-    return Answer(question, f"{'. '.join(parts)}.", proofs.of(last) if last is not None else proofs.of_all(), last)
+    if last is not None:
+        return Answer(question, f"{'. '.join(parts)}. {lacking.sentence()}".rstrip(), proofs.of(last), last)
+    if not lacking:
+        return Answer(question, "No: no stick was refused and every installation succeeded.", proofs.of_all())
+    told = spans([each.number for each in verdict.receipts])
+    noun = "receipt" if len(verdict.receipts) == 1 else "receipts"
+    text = f"Not in {noun} {told}: no stick was refused and every installation succeeded. {lacking.sentence()}"
+    return Answer(question, text, proofs.of_what_is_here())
 
 
-def _what_is_missing(verdict: Verdict, proofs: Proofs) -> Answer:
+def _what_is_missing(verdict: Verdict, proofs: Proofs, lacking: Lacking) -> Answer:
     question = "Is anything missing?"
     missing = [each for each in verdict.findings if each.flaw in MISSING]
     count = verdict.count
     if missing:
-        which = "; ".join(map(_gap, missing))
+        which = "; ".join(map(gap, missing))
         return Answer(question, f"Yes: {which}.", Proof.FOUND)
-    if not count:
+    if not count and not lacking:
         return Answer(question, "There is no receipt here at all.", Proof.NONE)
+    if verdict.unread:
+        rest = " Nothing else is missing: the device's signed checkpoint covers what is here and what is not."
+        text = lacking.sentence() + ("" if verdict.flaws else rest)
+        return Answer(question, text, proofs.of_what_is_here())
     if verdict.flaws:
         text = f"No gap between the {count} receipts that are here; but see what was found."
         return Answer(question, text, proofs.of_all())
     first = f"No: receipts 1 to {count} are all here" if count > 1 else "No: its only receipt is here"
     text = f"{first}, and the device's signed checkpoint covers them."
-    if count < verdict.seen:
-        text += f" This is an older copy, though: you have seen {verdict.seen}."
+    if lacking:
+        text = f"{text} This is an older copy, though: you have seen {verdict.seen}. {lacking.sentence()}"
+        return Answer(question, text, proofs.of_what_is_here())
     return Answer(question, text, proofs.of_all())
 
 
@@ -190,14 +201,3 @@ def _latest(count: int, receipt: Receipt) -> str:
     lead = "on" if count == 1 else "the last time on"
     reason = f": {one_line(draft.problem.text, _TEXT_MAX).rstrip('.')}" if draft.problem and draft.problem.text else ""
     return f"{lead} {when(draft.moment)}{reason}"
-
-
-def _gap(finding: Finding) -> str:
-    told = finding.table()
-    if told["receipt"] is None:
-        return f"{told['what']}"
-    is_one = told["receipt"] == told["until"]
-    numbers = f"receipt {told['receipt']}" if is_one else f"receipts {told['receipt']} to {told['until']}"
-    if finding.flaw is Flaw.MISSING:
-        return f"{numbers} {'is' if is_one else 'are'} not here"
-    return f"{numbers}: {told['what']}"

@@ -103,6 +103,7 @@ def _examine_lines(examined: Examined, identity: Identity, copy: LogCopy, seen: 
         if head.size <= len(leaves) and root(leaves[: head.size]) == head.root:
             examined.sealed = leaves[: head.size]
             sealed = head.size - len(before)
+            examined.lacking = len(before)
             examined.checked = Checked(by_root=sealed)
             is_all = head.size == len(leaves) and not lines.unfinished
             if depth is Depth.QUICK and is_all and leaves[: len(seen)] == tuple(seen[: len(leaves)]):

@@ -37,6 +37,7 @@ class Examined:
         damaged: the numbers of lines that prove nothing.
         sealed: the leaf hashes of the first lines, as far as the signed checkpoint states the root over them.
         before: the leaf hashes of the first receipts, known from elsewhere, where the copy need not hold these.
+        lacking: so many of these are not in the copy, where its lines were looked at as a whole.
         accounted: up to this number the copy may lack receipts.
         stated: the signed checkpoint, if it was looked at after the lines.
         head: the signed checkpoint, if nothing before its end is missing.
@@ -51,6 +52,7 @@ class Examined:
     damaged: set[int] = field(default_factory=set)
     sealed: tuple[bytes, ...] = ()
     before: tuple[bytes, ...] = ()
+    lacking: int = 0
     accounted: int = 0
     stated: Checkpoint | None = None
     head: Checkpoint | None = None

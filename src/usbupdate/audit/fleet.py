@@ -55,6 +55,7 @@ class DeviceRow:
     failed: int
     findings: int
     receipts: int
+    unread: int
 
 
 class Fleet:
@@ -169,7 +170,8 @@ def _row(verdict: Verdict, sure: Sequence[Receipt]) -> DeviceRow:
         refused=sum(each.draft.count for each in sure if each.event in {Event.REFUSED, Event.REJECTED}),
         failed=sum(1 for each in sure if each.event in OUTCOMES and each.event is not Event.COMMITTED),
         findings=len(verdict.flaws),
-        receipts=verdict.count,
+        receipts=len(verdict.receipts),
+        unread=sum(each.count for each in verdict.unread),
     )
 
 

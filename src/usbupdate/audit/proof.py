@@ -20,6 +20,8 @@ class Proof(StrEnum):
 
     PROVEN = "proven"
     """Signed by the device's key, whose fingerprint somebody compared."""
+    PARTLY = "partly"
+    """As far as the receipts that are here tell; others are known of, and what they say is not."""
     FIRST_USE = "first-use"
     """Signed by the key that the device showed when it was first heard of; nobody has compared it."""
     NOT_ENROLLED = "not-enrolled"
@@ -34,6 +36,7 @@ class Proof(StrEnum):
 
 WORDS: Final[Mapping[Proof, str]] = {
     Proof.PROVEN: "signed by the device, and its key's fingerprint was compared",
+    Proof.PARTLY: "signed by the device, whose key was compared, as far as it is here; receipts that are not might say more",
     Proof.FIRST_USE: "signed by the device; its key was taken on first use, nobody has compared the fingerprint",
     Proof.NOT_ENROLLED: "signed by a key that nobody has vouched for",
     Proof.QUESTIONED: "signed, but a finding speaks against it",
@@ -42,6 +45,7 @@ WORDS: Final[Mapping[Proof, str]] = {
 }
 LABELS: Final[Mapping[Proof, str]] = {
     Proof.PROVEN: "proven",
+    Proof.PARTLY: "proven of what is here",
     Proof.FIRST_USE: "signed, key not compared",
     Proof.NOT_ENROLLED: "key not vouched for",
     Proof.QUESTIONED: "in question",
@@ -75,6 +79,11 @@ class Proofs:
     def of_all(self) -> Proof:
         """Return how far a claim about the whole log is proven."""
         return Proof.QUESTIONED if self._is_all_questioned or self._questioned else self.usual
+
+    def of_what_is_here(self) -> Proof:
+        """Return how far a claim about the whole log is proven to which receipts are lacking."""
+        found = self.of_all()
+        return Proof.PARTLY if found is Proof.PROVEN else found
 
 
 def _span(finding: Finding) -> tuple[int, float] | None:

@@ -15,6 +15,7 @@ from usbupdate.audit.chain import device_of, examine
 from usbupdate.audit.copies import acknowledged_count, stated_identity
 from usbupdate.audit.depth import Checked, Depth
 from usbupdate.audit.findings import Finding, Flaw, Severity, runs_joined
+from usbupdate.audit.unread import Unread, unread_of
 from usbupdate.core.layout import IDENTITY
 from usbupdate.errors import EvidenceBrokenError, NotEnrolledError
 
@@ -56,6 +57,7 @@ class Verdict:
         count: how many receipts of the longest copy are proven.
         last_event: what the last of them reports, if it was read.
         checked: what was looked at in all copies.
+        unread: the receipts that are accounted for and in no copy; `count` includes those that are known by their digests.
     """
 
     device: DeviceId
@@ -69,6 +71,7 @@ class Verdict:
     count: int
     last_event: Event | None
     checked: Checked
+    unread: tuple[Unread, ...] = ()
 
     @property
     def flaws(self) -> tuple[Finding, ...]:
@@ -129,7 +132,7 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
     examined = _all_examined(copies, enrolment, depth, asked)
     # A former key's history has ended; what the device is now is told by the present key.
     present = [each for each in examined if enrolment is None or each.identity == enrolment.identity] or examined
-    longest = max(present, key=lambda each: len(each.leaves()))
+    longest = max(present, key=_reach)
     ask_when(asked, longest)
     findings = tuple(finding for each in examined for finding in runs_joined(each.findings)) + tuple(_forks(examined))
     seen = enrolment.leaves if enrolment and longest.identity == enrolment.identity else ()
@@ -149,7 +152,14 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
         count=max(len(receipts), len(longest.leaves())),
         last_event=receipts[-1].event if receipts else None,
         checked=sum((each.checked for each in examined), Checked()),
+        unread=unread_of(longest, examined),
     )
+
+
+def _reach(examined: Examined) -> int:
+    """Return up to which receipt a copy tells a history without a gap, but for what the office keeps by its own word."""
+    by_word = examined.head.size if examined.head is not None and examined.accounted else 0
+    return max(len(examined.leaves()), by_word)
 
 
 def _all_examined(copies: Sequence[LogCopy], enrolment: Enrolment | None, depth: Depth, asked: Asked) -> list[Examined]:

@@ -90,10 +90,14 @@ def timelines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield for each device what is wrong with its log, and what it did, oldest first, as far as that is proven."""
     for verdict in verdicts:
         yield from _lines(verdict)
+        unread = list(verdict.unread)
         for receipt in verdict.receipts:
+            while unread and unread[0].first < receipt.number:
+                yield f"    {unread.pop(0).row()}"
             yield f"  {_event(receipt)}"
             if (judgement := judgement_in(receipt.draft.checks)) is not None:
                 yield f"         {_judgement(judgement)}"
+        yield from (f"    {each.row()}" for each in unread)
 
 
 def timeline_table(verdict: Verdict) -> dict[str, Json]:
@@ -117,6 +121,7 @@ def timeline_table(verdict: Verdict) -> dict[str, Json]:
             }
             for receipt in verdict.receipts
         ],
+        "not_here": [{"receipt": each.first, "until": each.until, "known_by": str(each.known_by)} for each in verdict.unread],
         "findings": [finding.table() for finding in verdict.findings],
     }
 
@@ -148,6 +153,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 def _line(verdict: Verdict) -> str:
     copies = "1 copy" if len(verdict.sources) == 1 else f"{len(verdict.sources)} copies"
     words = [f"{_receipts(verdict.count)} in {copies}"]
+    words += [each.row() for each in verdict.unread]
     if verdict.last_event is not None:
         words.append(f"last: {verdict.last_event}")
     if not verdict.flaws and verdict.count < verdict.seen:

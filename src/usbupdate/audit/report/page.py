@@ -206,7 +206,9 @@ def _outcome(fleet: Fleet) -> _Outcome:
 def _tiles(fleet: Fleet) -> Iterator[_Tile]:
     count = Counter(row.standing for row in fleet.rows)
     attention = count[Standing.BROKEN] + count[Standing.INCOMPLETE]
-    yield _Tile("Devices heard from", str(len(fleet.rows)), f"{sum(row.receipts for row in fleet.rows)} signed receipts")
+    unread = sum(row.unread for row in fleet.rows)
+    meaning = f"{sum(row.receipts for row in fleet.rows)} signed receipts" + (f"; {unread} more are not here" if unread else "")
+    yield _Tile("Devices heard from", str(len(fleet.rows)), meaning)
     compared = sum(row.standing is Standing.OK and row.trust is Trust.FINGERPRINT for row in fleet.rows)
     yield _Tile("In order", str(count[Standing.OK]), f"the key's fingerprint was compared for {compared} of them", "good")
     yield _Tile("To look into", str(attention), "changed or incomplete logs", "bad" if attention else "")
@@ -236,6 +238,8 @@ def _charts(fleet: Fleet, now: datetime) -> Iterator[_Chart]:
     yield _bars("Last heard from", "How long ago the newest receipt of each device is.", ("Last receipt", "Devices"), heard)
     failures = [(reason.replace("-", " "), count) for reason, count in fleet.failures]
     explained = "Receipts by their reason." if failures else "Nothing failed and nothing was refused."
+    if any(row.unread for row in fleet.rows):
+        explained = f"{explained[:-1]}, among the receipts that are here: those of some devices are not."
     yield _bars("What failed or was refused, and why", explained, ("Reason", "Receipts"), failures)
 
 

@@ -129,7 +129,7 @@
     const heads = ["No.", "Time", "Event", "From → to", "What happened", "Proof"];
     parts.push(
       make("h2", {}, "Timeline, newest first"),
-      make("p", { class: "small" }, `Receipts: ${all}`),
+      make("p", { class: "small" }, `Receipts: ${[all, ...told.unread].join("; ")}`),
       make(
         "div",
         { class: "scroll", tabindex: "0", role: "region", "aria-label": "Timeline" },
