@@ -220,7 +220,8 @@ def _advice(office: Office, root: Root, states: list[RoleState], missing: tuple[
     if signable:
         yield f"Keys for what waits ({', '.join(signable)}) are within reach: run 'usbupdate repo sign'."
     if unreached := [each.role for each in missing if each.role not in signable]:
-        yield f"What waits ({', '.join(unreached)}) needs keys that are not within reach: their holders run 'usbupdate repo sign'."
+        waits = ", ".join(unreached)
+        yield f"What waits ({waits}) needs keys that are not within reach: their holders run 'usbupdate repo sign'."
     for state in states:
         if state.losable == 0 and state.role is Role.ROOT:
             yield "If one root key is lost, no device can be told of new keys: add root keys with 'usbupdate repo rotate'."
