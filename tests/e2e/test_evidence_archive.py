@@ -18,13 +18,14 @@ from typer.testing import CliRunner
 
 from tests.matrix import By, On, attack
 from tests.office import NOW, Bench
-from tests.receipts import chain, checkpoint_over, device, draft, write_log
+from tests.receipts import acknowledgement, chain, checkpoint_over, device, draft, write_log
 from tests.source import CHECKOUT, PACKAGE
 from usbupdate.audit.depth import Checked
 from usbupdate.audit.evidence.archive import office_files
 from usbupdate.audit.verdict import Standing, Verdict
 from usbupdate.cli.audit import app
-from usbupdate.core import envelope, identity as identity_form
+from usbupdate.core import acknowledged, envelope, identity as identity_form, merkle
+from usbupdate.core.acknowledged import Acknowledged
 from usbupdate.core.identity import public_key_pem
 from usbupdate.core.receipt import NO_PREVIOUS, BundleRef, Event, Receipt
 from usbupdate.core.words import BundleName, DeviceId, Digest
@@ -260,7 +261,7 @@ def test_the_verifier_compares_the_fingerprint_that_it_is_given(evidence: Path) 
 def test_the_verifier_is_short_and_needs_the_standard_library_alone() -> None:
     text = VERIFIER.read_text(encoding="utf-8")
     code = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
-    assert len(code) <= 150
+    assert len(code) <= 185
     imported = {line.split()[1] for line in code if line.startswith(("import ", "from "))}
     assert imported <= sys.stdlib_module_names
     compile(text, "verify.py", "exec")
@@ -275,6 +276,80 @@ def test_the_verifier_is_short_and_needs_the_standard_library_alone() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def later_log(folder: Path, begin: int, count: int = 9, *, kept: int = 0) -> Path:
+    """Make a log that lacks the receipts up to `begin`, which were acknowledged, but for the first `kept`."""
+    lines = chain(count)
+    write_lines(folder, lines)
+    (folder / "receipts.jsonl").write_bytes(b"".join(line + b"\n" for line in (*lines[:kept], *lines[begin:])))
+    tree = merkle.GrowingTree(map(merkle.leaf_hash, lines[:begin]))
+    stated = Acknowledged(acknowledgement(lines[:begin]), tree.subtrees)
+    (folder / "acknowledged").write_bytes(acknowledged.encode(stated))
+    return folder
+
+
+@pytest.mark.parametrize(("begin", "count", "kept"), [(6, 7, 0), (6, 9, 0), (1, 9, 0), (8, 9, 3), (9, 9, 0), (4, 9, 4)])
+@pytest.mark.parametrize("is_seen", [True, False], ids=["seen before", "nothing known"])
+def test_an_archive_of_a_log_that_begins_later_verifies(
+    tmp_path: Path, begin: int, count: int, kept: int, is_seen: bool
+) -> None:
+    if is_seen:
+        whole = write_log(tmp_path / "whole" / "gw-0001", begin)
+        run(tmp_path, "enroll", whole, "--fingerprint", IDENTITY.fingerprint)
+        run(tmp_path, "verify", whole)
+    folder = unpacked(tmp_path, later_log(tmp_path / "later" / "gw-0001", begin, count, kept=kept))
+    code, told = verified(folder, IDENTITY.fingerprint)
+    assert (code, "WRONG" in told) == (0, False), told
+    assert (f"of receipts 1 to {begin}, {begin - kept} are NOT IN THIS ARCHIVE" in told) == (kept < begin)
+    assert (told.splitlines()[-1] == "Everything agrees.") == (kept == begin)
+
+
+@pytest.mark.parametrize("edit", ["removed", "note", "subtree", "claims more", "another history", "acknowledged removed"])
+def test_the_verifier_finds_what_was_changed_behind_the_acknowledged(tmp_path: Path, edit: str) -> None:
+    folder = unpacked(tmp_path, later_log(tmp_path / "later" / "gw-0001", 6))
+    copy = folder / "copies" / "1"
+    lines = (copy / "receipts.jsonl").read_bytes().splitlines(keepends=True)
+    stated = json.loads((copy / "acknowledged").read_bytes())
+    match edit:
+        case "removed":
+            (copy / "receipts.jsonl").write_bytes(b"".join(lines[1:]))
+        case "note":
+            stated["note"] = acknowledgement(chain(6, text="another")).decode()
+        case "subtree":
+            stated["subtrees"][0] = "00" * 32
+        case "claims more":
+            (copy / "receipts.jsonl").write_bytes(b"".join(lines[1:]))
+            stated["note"] = stated["note"].replace("\n6\n", "\n7\n", 1)
+        case "another history":
+            other = chain(6, text="another")
+            stated["note"] = acknowledgement(other).decode()
+            stated["subtrees"] = [each.hex() for each in merkle.GrowingTree(map(merkle.leaf_hash, other)).subtrees]
+        case _:
+            (copy / "acknowledged").unlink()
+    if (copy / "acknowledged").exists():
+        (copy / "acknowledged").write_text(json.dumps(stated))
+    _resum(folder)
+    code, told = verified(folder)
+    assert code == 1
+    assert "WRONG" in told
+    assert "Everything agrees" not in told
+
+
+def test_the_verifier_helps_and_compares_the_offices_root(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    log = log_of(tmp_path / "log" / "gw-0001", manifests(bench))
+    folder = unpacked(tmp_path, log, "--repo", bench.office.path)
+    code, told = verified(folder, "--help")
+    assert (code, "verify.py [FINGERPRINT [ROOT]]" in told, "ok " in told) == (0, True, False)
+    root = hashlib.sha256((bench.office.path / "metadata" / "1.root.json").read_bytes()).hexdigest()
+    code, told = verified(folder, IDENTITY.fingerprint, root.upper())
+    assert (code, "ok      the office's first root has the SHA-256 that was given" in told) == (0, True)
+    assert told.count("what was put into the archive") == 1
+    assert verified(folder, IDENTITY.fingerprint, "00" * 32)[0] == 1
+    shutil.rmtree(folder / "office")
+    _resum(folder)
+    assert "WRONG   the office's metadata are in the archive" in verified(folder, IDENTITY.fingerprint, root)[1]
 
 
 def test_the_same_input_makes_the_same_archive(tmp_path: Path) -> None:
