@@ -114,7 +114,20 @@ def test_in_an_archive_it_begins_later_too(desk: Desk, form: str) -> None:
 def test_without_anybody_who_knows_them_they_are_missing(desk: Desk) -> None:
     for named in ((), (acknowledger("somebody else")[0],)):
         verdict = desk.verdict(desk.later(8), named=named)
-        assert (verdict.standing, flaws(verdict)) == (Standing.BROKEN, [(Flaw.MISSING, 1, 8)])
+        assert (verdict.standing, flaws(verdict)) == (Standing.BROKEN, [(Flaw.BEGINS_LATER, 1, 8)])
+        (sentence,) = [each.sentence() for each in verdict.findings]
+        assert "receipts 1 to 8: it is not here: the log begins later" in sentence
+        assert "use --store to look at what is kept, or --repo to have that word checked" in sentence
+        assert told(verdict)["Is anything missing?"][0].startswith("Yes: receipts 1 to 8: it is not here: the log begins later")
+
+
+def test_a_word_that_does_not_agree_with_the_checkpoint_explains_nothing(desk: Desk) -> None:
+    stick = desk.later(8)
+    other = chain(8, text="another history")
+    tree = merkle.GrowingTree(map(merkle.leaf_hash, other))
+    file = stick / "usbupdate/logs/gw-0001/acknowledged"
+    file.write_bytes(acknowledged.encode(Acknowledged(acknowledgement(other), tree.subtrees)))
+    assert flaws(desk.verdict(stick)) == [(Flaw.MISSING, 1, 8)]
 
 
 @pytest.mark.parametrize("depth", Depth)

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from tests.unit.test_audit_answers import LIFE, verdict_of
 from usbupdate.audit.findings import Flaw
 from usbupdate.audit.report import charts, details
 from usbupdate.audit.report.page import page
+from usbupdate.audit.unread import KnownBy, Unread
 from usbupdate.cli.audit import app
 from usbupdate.core.receipt import Event
 from usbupdate.errors import NotEnrolledError, UnusableFileError
@@ -63,6 +65,16 @@ def test_the_page_names_nothing_outside_itself() -> None:
     addresses = set(re.findall(r"https?://[^\s\"'<]+", text))
     # The name of a vocabulary, which no browser follows.
     assert addresses == {"http://www.w3.org/2000/svg"}
+
+
+def test_receipts_that_are_not_here_are_told_and_count_for_nothing() -> None:
+    whole = verdict_of(LIFE[2:3] * 4)
+    text = made(replace(whole, receipts=whole.receipts[3:], unread=(Unread(1, 3, KnownBy.DIGEST),)))
+    told = data(text, "d0")
+    assert (told["receipts"], told["unread"]) == (1, ["1 to 3: not here, known by their digests"])
+    assert "1 signed receipts; 3 more are not here" in text
+    assert "Nothing failed and nothing was refused, among the receipts that are here: those of some devices are not." in text
+    assert "No: receipts 1 to 4 are all here" not in text
 
 
 def test_nothing_in_the_page_handles_an_event_or_brings_a_style_inline() -> None:

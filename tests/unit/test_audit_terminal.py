@@ -48,6 +48,12 @@ def test_a_device_that_is_named_tells_its_answers_and_its_timeline(tmp_path: Pat
     assert [line.split()[0] for line in lines[6:8]] == ["1", "2"]
 
 
+@pytest.mark.parametrize(("count", "answered"), [(1, 1), (2, 2), (3, 3), (4, 0)])
+def test_up_to_three_devices_are_told_with_their_answers(count: int, answered: int) -> None:
+    lines = list(shown([verdict_of(LIFE, name=f"gw-{number:04}") for number in range(count)], None))
+    assert len([line for line in lines if line.startswith("  Is anything missing? No: ")]) == answered
+
+
 def test_a_device_that_is_named_and_not_there_is_said(tmp_path: Path, stick: Path) -> None:
     assert isinstance(run(tmp_path, "show", stick, "--device", "gw-0009").exception, DeviceNotThereError)
 

@@ -22,6 +22,7 @@ Source: design, section 7; docs/format.md, sections 10 and 12.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.accounts import NOWHERE, Elsewhere, account_for
@@ -187,17 +188,30 @@ def _check_head(examined: Examined, head: Checkpoint | tuple[Flaw, str] | None) 
 def _check_behind(examined: Examined, account: Acknowledged) -> None:
     """Compare the root with the subtrees over what is lacking and the receipts behind, where those before are not at hand."""
     head, tree = examined.stated, account.tree()
-    if head is None or not examined.accounted or len(examined.leaves()) >= head.size or head.size < tree.size:
+    if head is None or len(examined.leaves()) >= head.size or head.size < tree.size:
         return
     for number in range(tree.size + 1, head.size + 1):
         each = examined.proven.get(number)
         if each is None:
             return
         tree.add(each.leaf)
-    if tree.root() != head.root:
+    if not examined.accounted:
+        if tree.root() == head.root:
+            _call_begun_later(examined, account.checkpoint.size)
+    elif tree.root() != head.root:
         examined.add(Flaw.CHECKPOINT_ROOT, account.checkpoint.size + 1, until=head.size)
     else:
         examined.head = head
+
+
+def _call_begun_later(examined: Examined, count: int) -> None:
+    """Tell of receipts that are not here as of those that no stick will bring: they were acknowledged, by an unchecked word."""
+    examined.findings = [
+        replace(each, flaw=Flaw.BEGINS_LATER)
+        if each.flaw is Flaw.MISSING and (each.until or each.receipt or 0) <= count
+        else each
+        for each in examined.findings
+    ]
 
 
 def _compare_with_seen(examined: Examined, seen: Sequence[bytes]) -> None:

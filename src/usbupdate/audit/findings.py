@@ -49,6 +49,7 @@ class Flaw(StrEnum):
     ACKNOWLEDGED_MALFORMED = "acknowledged-malformed"
     ACKNOWLEDGED_OTHERWISE = "acknowledged-otherwise"
     KEPT_AT_OFFICE = "kept-at-office"
+    BEGINS_LATER = "begins-later"
 
 
 class Severity(StrEnum):
@@ -144,6 +145,10 @@ _TOLD: Final[dict[Flaw, tuple[str, str]]] = {
     Flaw.KEPT_AT_OFFICE: (
         "it need not be here: the office has said that it keeps it",
         "Nothing; to see it, bring the store: 'usbupdate audit verify --store'.",
+    ),
+    Flaw.BEGINS_LATER: (
+        "it is not here: the log begins later, and what lies beside it says that the office keeps it",
+        "No stick will bring it; use --store to look at what is kept, or --repo to have that word checked.",
     ),
     Flaw.SILENT: ("nothing was heard of it for long", "Send somebody with a stick, or take it off the list."),
     Flaw.NEVER_HEARD: (

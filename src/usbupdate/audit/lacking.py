@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MISSING: Final = frozenset({
     Flaw.MISSING,
+    Flaw.BEGINS_LATER,
     Flaw.CUT_SHORT,
     Flaw.TORN,
     Flaw.RECEIPTS_MISSING,

@@ -59,9 +59,8 @@ def _devices(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for verdict in verdicts:
         head, *events = wording.timelines([verdict])
         yield head
-        if len(verdicts) == 1:
-            for each in answers(verdict):
-                yield f"  {each.question} {each.text} [{LABELS[each.proof]}]"
+        for each in answers(verdict):
+            yield f"  {each.question} {each.text} [{LABELS[each.proof]}]"
         yield from events
 
 
