@@ -89,9 +89,14 @@ def test_what_has_arrived_is_acknowledged_and_the_next_stick_brings_only_what_is
     # By itself it lacks its beginning; the office's word accounts for it, and so does what lies in the store.
     usbupdate("audit", "enroll", "second", "--devices", "others")
     alone = usbupdate("audit", "verify", "second", "--devices", "others", code=ExitCode.EVIDENCE_BROKEN)
-    assert f"receipts 1 to {count}: it is missing" in alone.out
+    assert f"receipts 1 to {count}: it is not here: the log begins later" in alone.out
     told = usbupdate("audit", "verify", "second", "--repo", "office", "--devices", "others")
     assert f"receipts 1 to {count}: it need not be here" in told.out
+    words = ("second", "--repo", "office", "--root", "office/metadata/1.root.json", "--devices", "others")
+    assert f"1 to {count}: not here, kept by the office's word" in usbupdate("audit", "show", *words).out
+    usbupdate("audit", "report", "--html", "alone.html", *words)
+    usbupdate("audit", "export", "--format", "csv", *words)
+    usbupdate("audit", "evidence", "gw-1", "--output", "alone.zip", *words)
     usbupdate("audit", "verify", "second", *STORE, "--devices", "others")
 
     usbupdate("audit", "import", "second", *STORE)

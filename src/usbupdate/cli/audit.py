@@ -14,7 +14,7 @@ from usbupdate.audit.asked import Asked
 from usbupdate.audit.depth import Depth
 from usbupdate.audit.devices import Devices
 from usbupdate.audit.enrolment import Replacement, enrol
-from usbupdate.audit.office import acknowledgers_of, ever_signed
+from usbupdate.audit.office import ever_signed
 from usbupdate.audit.roster import never_heard, read_roster
 from usbupdate.audit.selection import places_of
 from usbupdate.audit.taken import Taken
@@ -22,7 +22,7 @@ from usbupdate.audit.verdict import require_good, verify as verify_copies
 from usbupdate.audit.workers import conclude
 from usbupdate.cli import acknowledge, auditfiles, show, store as store_commands
 from usbupdate.cli.arguments import now
-from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, folder_of, known
+from usbupdate.cli.auditoptions import AsJson, DevicesFolder, KeptBy, OfficeRoot, Places, folder_of, known, named_by
 from usbupdate.cli.store import StoreAddress, opened_places, person
 from usbupdate.core.timefloor import format_time
 
@@ -72,9 +72,7 @@ def verify(
             help="The office's repository: what did it sign, and what does it keep?",
         ),
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --repo: the office's root, not taken from there.")
-    ] = None,
+    root: OfficeRoot = None,
     roster: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The devices that there should be, one id a line: which were never heard of?"),
@@ -89,9 +87,7 @@ def verify(
     """Check every device's receipts: checkpoint, signatures, chain, gaps, contents, and what was seen before."""
     depth = _depth(quick=quick, thorough=thorough)
     asked = _asked(depth, repo, root, silent_after)
-    if repo is not None and mounts and store is None:
-        # Where the store itself is looked at, nobody's word stands for what is not in it.
-        asked = replace(asked, named=acknowledgers_of(repo, root))
+    asked = replace(asked, named=named_by(repo, root, mounts, store))
     listed = () if roster is None else read_roster(roster)
     enrolled = known(devices)
     with opened_places(mounts or [], store) as places:
@@ -105,14 +101,18 @@ def verify(
 def show_devices(
     mounts: Places = None,
     device: Annotated[str | None, typer.Option(metavar="ID", help="Tell of this device only, and all that it did.")] = None,
+    repo: KeptBy = None,
+    root: OfficeRoot = None,
     store: StoreAddress = None,
     devices: DevicesFolder = None,
     json: AsJson = False,
 ) -> None:
     """Show the fleet, or what a device did, oldest first, as far as it is proven; it ends in the code of 'verify'."""
+    asked = Asked(named=named_by(repo, root, mounts, store))
     enrolled = known(devices)
     with opened_places(mounts or [], store) as places:
-        verdicts = Taken(verify_copies(places if device is None else places_of(device, places), enrolled))
+        chosen = places if device is None else places_of(device, places)
+        verdicts = Taken(verify_copies(chosen, enrolled, asked=asked))
         if json:
             show.result({"devices": [*map(terminal.device_table, verdicts)]}, (), as_json=True)
         else:
@@ -129,8 +129,6 @@ def _depth(*, quick: bool, thorough: bool) -> Depth:
 def _asked(depth: Depth, repo: Path | None, root: Path | None, silent_after: int | None) -> Asked:
     if depth is Depth.QUICK and (repo is not None or silent_after is not None):
         raise typer.BadParameter("--repo and --silent-after need what the receipts say, which --quick does not read.")
-    if root is not None and repo is None:
-        raise typer.BadParameter("--root says whom to believe about --repo.")
     return Asked(
         None if repo is None else ever_signed(repo, root),
         None if silent_after is None else now() - timedelta(days=silent_after),

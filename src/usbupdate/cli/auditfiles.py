@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from usbupdate import durable, plainfile
+from usbupdate.audit.asked import Asked
 from usbupdate.audit.depth import Depth
 from usbupdate.audit.evidence.archive import archive, office_files
 from usbupdate.audit.export.forms import Form, lines
@@ -20,7 +21,7 @@ from usbupdate.audit.taken import Taken
 from usbupdate.audit.verdict import verify
 from usbupdate.cli import show
 from usbupdate.cli.arguments import now
-from usbupdate.cli.auditoptions import AsJson, DevicesFolder, Places, known
+from usbupdate.cli.auditoptions import AsJson, DevicesFolder, KeptBy, OfficeRoot, Places, known, named_by
 from usbupdate.cli.store import StoreAddress, opened_places
 from usbupdate.errors import ReportLibraryMissingError
 
@@ -30,6 +31,8 @@ _LINES_AT_ONCE: Final = 500
 def report(
     html: Annotated[Path, typer.Option("--html", metavar="FILE", readable=False, help="The page to write.")],
     mounts: Places = None,
+    repo: KeptBy = None,
+    root: OfficeRoot = None,
     store: StoreAddress = None,
     devices: DevicesFolder = None,
     json: AsJson = False,
@@ -39,9 +42,10 @@ def report(
         from usbupdate.audit.report.page import page  # noqa: PLC0415 - its libraries come with an extra
     except ImportError as error:
         raise ReportLibraryMissingError(library=error.name or "a library") from error
+    asked = Asked(named=named_by(repo, root, mounts, store))
     enrolled = known(devices)
     with opened_places(mounts or [], store) as places:
-        verdicts = Taken(verify(places, enrolled))
+        verdicts = Taken(verify(places, enrolled, asked=asked))
         written = page(verdicts, enrolled.names(), list(map(str, mounts or [])), now())
     _save(html, written)
     _done(html, verdicts, as_json=json)
@@ -52,6 +56,8 @@ def export(
         Form, typer.Option("--format", help="csv for a spreadsheet, jsonl for programs, ocsf and cef for collectors.")
     ],
     mounts: Places = None,
+    repo: KeptBy = None,
+    root: OfficeRoot = None,
     store: StoreAddress = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", readable=False, help="Where to; without it, standard output.")
@@ -59,9 +65,10 @@ def export(
     devices: DevicesFolder = None,
 ) -> None:
     """Write every proven receipt and every finding for other programs; it ends in the code of 'verify'."""
+    asked = Asked(named=named_by(repo, root, mounts, store))
     enrolled = known(devices)
     with opened_places(mounts or [], store) as places:
-        verdicts = Taken(verify(places, enrolled))
+        verdicts = Taken(verify(places, enrolled, asked=asked))
         written = lines(form, records(verdicts, enrolled.names()), version("usbupdate"), now())
         if output is None:
             for piece in _pieces(written):
@@ -82,15 +89,17 @@ def evidence(
         Path | None,
         typer.Option(metavar="REPO", readable=False, help="The office's repository or a stick: its metadata goes in as well."),
     ] = None,
+    root: OfficeRoot = None,
     store: StoreAddress = None,
     devices: DevicesFolder = None,
     json: AsJson = False,
 ) -> None:
     """Put one device's evidence into an archive that a third party can check without us; it ends in the code of 'verify'."""
+    asked = Asked(named=named_by(repo, root, mounts, store))
     enrolled = known(devices)
     with opened_places(mounts or [], store) as all_places:
         places = places_of(device, all_places)
-        verdicts = Taken(verify(places, enrolled, Depth.THOROUGH))
+        verdicts = Taken(verify(places, enrolled, Depth.THOROUGH, asked))
         verdict = next(iter(list(verdicts)))
         copies = [place.read() for place in places]
     office = office_files(repo, verdict) if repo else None
