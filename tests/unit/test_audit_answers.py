@@ -18,7 +18,7 @@ from usbupdate.audit.fleet import LEADING_VERSIONS, MONTHS_SHOWN, OTHERS, UNKNOW
 from usbupdate.audit.proof import LABELS, WORDS, Proof, Proofs
 from usbupdate.audit.unread import spans
 from usbupdate.audit.verdict import Standing, Verdict
-from usbupdate.core.receipt import NO_PREVIOUS, ClockQuality, Draft, Event, Problem, Receipt, Release
+from usbupdate.core.receipt import NO_PREVIOUS, Check, CheckResult, ClockQuality, Draft, Event, Problem, Receipt, Release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,6 +217,12 @@ def test_failures_are_counted_by_reason_the_most_frequent_first() -> None:
     failures = fleet_of(verdict_of(failed)).failures
     assert failures[0] == ("b", 2)
     assert failures[-1] == (OTHERS, 14)
+
+
+def test_a_failed_check_is_counted_by_its_name_and_not_by_its_exit_code() -> None:
+    check = Check("10-network", CheckResult.FAILED, "exit-1", "no carrier")
+    failed = replace(LIFE[1], event=Event.CHECK_FAILED, checks=(check,), problem=Problem("exit-1", "no carrier"))
+    assert fleet_of(verdict_of([failed])).failures == [("check 10-network", 1)]
 
 
 def test_the_newest_release_is_the_newest_that_any_device_has_heard_of() -> None:

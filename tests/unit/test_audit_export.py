@@ -226,7 +226,10 @@ def test_a_line_of_cef_says_what_the_record_says(mount: Path, devices: Devices) 
         assert fields["dvchost"] == "gw-0001"
         assert fields["externalId"] == str(record["receipt"])
         assert int(fields["rt"]) == datetime.fromisoformat(str(record["time"])).timestamp() * 1000
-        assert (fields["cs2"], fields["cs2Label"]) == (record["to_version"], "toVersion")
+        assert (fields["cs1"], fields["cs1Label"]) == (record["standing"], "standing")
+        assert (fields["cs3"], fields["cs3Label"]) == (record["to_version"], "toVersion")
+        assert (fields["flexString1"], fields["flexString1Label"]) == (record["serial"], "stickSerial")
+        assert fields["outcome"] == ("success" if record["event"] in {"committed", "provisioned"} else "failure")
 
 
 def test_a_finding_and_a_missing_log_have_their_line_of_cef(stick: Path, devices: Devices) -> None:
@@ -234,6 +237,8 @@ def test_a_finding_and_a_missing_log_have_their_line_of_cef(stick: Path, devices
     by_signature = {header[4]: (header, fields) for header, fields in parts}
     header, fields = by_signature["flaw-missing"]
     assert (fields["dvchost"], header[6]) == ("gw-0003", "8")
+    assert (fields["cs1"], fields["cs1Label"]) == ("broken", "standing")
+    assert "outcome" not in fields
     assert by_signature["no-log"][1] == {"dvchost": "gw-0004"}
 
 
@@ -252,7 +257,7 @@ def test_no_text_forges_a_field_of_cef(mount: Path, devices: Devices, text: str)
     assert written.count("\n") == len(found)
     header, fields = cef_of(written.splitlines(keepends=True)[0])
     assert (header[4], len(header)) == ("check-failed", 7)
-    assert (fields["dvchost"], fields["msg"], fields["suser"], fields["cs5"]) == ("gw-0001", text, text, text)
+    assert (fields["dvchost"], fields["msg"], fields["suser"], fields["flexString1"]) == ("gw-0001", text, text, text)
 
 
 def run(tmp_path: Path, *arguments: object) -> tuple[str, BaseException | None]:

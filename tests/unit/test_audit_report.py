@@ -23,7 +23,8 @@ from usbupdate.audit.report import charts, details
 from usbupdate.audit.report.page import page
 from usbupdate.audit.unread import KnownBy, Unread
 from usbupdate.cli.audit import app
-from usbupdate.core.receipt import Event
+from usbupdate.core.judgement import Judgement, check_of
+from usbupdate.core.receipt import Check, CheckResult, ClockQuality, Event
 from usbupdate.errors import NotEnrolledError, UnusableFileError
 
 if TYPE_CHECKING:
@@ -35,13 +36,28 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
 def made(*verdicts: Verdict, places: tuple[str, ...] = ("stick",)) -> str:
-    return page(verdicts, [], places, NOW).decode()
+    return page(verdicts, [], places, NOW, is_of_store=not places).decode()
 
 
 def data(text: str, name: str = "data") -> dict[str, object]:
     (found,) = re.findall(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)
     table: dict[str, object] = json.loads(found)
     return table
+
+
+@pytest.mark.parametrize(
+    ("places", "origin"), [((), "from the store</p>"), (("a",), "from 1 place</p>"), (("a", "b"), "from 2 places</p>")]
+)
+def test_the_page_says_where_its_logs_were_read(places: tuple[str, ...], origin: str) -> None:
+    assert origin in made(verdict_of(LIFE), places=places)
+
+
+def test_metadata_that_were_not_accepted_are_told_as_in_a_timeline() -> None:
+    judgement = Judgement("2026-03-01T00:00:00Z", ClockQuality.FLOOR, "2020-01-01T00:00:00Z", "2026-03-01T00:00:00Z")
+    checks = (Check("10-network", CheckResult.FAILED, "exit-1", "no carrier"), check_of(judgement))
+    text = made(verdict_of([replace(draft(1, Event.REJECTED), checks=checks)]))
+    assert "check 10-network: failed. no carrier Metadata judged as of 2026-03-01T00:00:00Z (the time floor;" in text
+    assert "check metadata" not in text
 
 
 def test_the_same_fleet_makes_the_same_page() -> None:

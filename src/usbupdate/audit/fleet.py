@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from usbupdate.audit.answers import running
 from usbupdate.audit.proof import Proof, Proofs
 from usbupdate.core.eventwords import when
+from usbupdate.core.judgement import failed_checks
 from usbupdate.core.receipt import OUTCOMES, ClockQuality, Event
 
 if TYPE_CHECKING:
@@ -181,8 +182,13 @@ def _is_failure(receipt: Receipt) -> bool:
 
 
 def _reason(receipt: Receipt) -> str:
-    problem = receipt.draft.problem
-    return problem.reason if problem is not None and problem.reason else str(receipt.event)
+    """Return why something failed, in words; "exit 1" would not say what ended with it."""
+    draft = receipt.draft
+    if draft.event is Event.CHECK_FAILED and (failed := failed_checks(draft.checks)):
+        return f"check {failed[0].name}"
+    problem = draft.problem
+    reason = problem.reason if problem is not None and problem.reason else str(draft.event)
+    return reason.replace("-", " ")
 
 
 def _bin(row: DeviceRow, now: datetime) -> str:

@@ -9,7 +9,7 @@ from usbupdate.audit.devices import Trust
 from usbupdate.audit.verdict import Standing, Verdict
 from usbupdate.core.authorisation import used_in
 from usbupdate.core.judgement import judgement_in
-from usbupdate.core.plaintext import one_line
+from usbupdate.core.plaintext import counted, one_line
 from usbupdate.core.receipt import ClockQuality
 from usbupdate.core.timefloor import is_believable, parse_time
 
@@ -36,7 +36,7 @@ def told(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId], depth: Depth
         yield f"No log here of: {', '.join(absent)}"
     checked = _checked_together(verdicts)
     yield (
-        f"Checked ({depth}): {_receipts(checked.by_root)} by the root of signed checkpoints, "
+        f"Checked ({depth}): {counted(checked.by_root, 'receipt')} by the root of signed checkpoints, "
         f"{checked.by_contents} by their contents, {checked.by_signature} by their own signatures."
     )
 
@@ -96,7 +96,7 @@ def timelines(verdicts: Sequence[Verdict]) -> Iterator[str]:
                 yield f"    {unread.pop(0).row()}"
             yield f"  {_event(receipt)}"
             if (judgement := judgement_in(receipt.draft.checks)) is not None:
-                yield f"         {_judgement(judgement)}"
+                yield f"         {judgement_told(judgement)}"
         yield from (f"    {each.row()}" for each in unread)
 
 
@@ -134,10 +134,6 @@ def _checked_table(checked: Checked) -> dict[str, Json]:
     return {"by_root": checked.by_root, "by_contents": checked.by_contents, "by_signature": checked.by_signature}
 
 
-def _receipts(count: int) -> str:
-    return "1 receipt" if count == 1 else f"{count} receipts"
-
-
 def _absent(verdicts: Sequence[Verdict], enrolled: Iterable[DeviceId]) -> tuple[DeviceId, ...]:
     """Return the enrolled devices without a log here: no flaw of the evidence, but somebody may have taken a folder away."""
     there = {verdict.device for verdict in verdicts}
@@ -151,8 +147,8 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 
 
 def _line(verdict: Verdict) -> str:
-    copies = "1 copy" if len(verdict.sources) == 1 else f"{len(verdict.sources)} copies"
-    words = [f"{_receipts(verdict.count)} in {copies}"]
+    copies = counted(len(verdict.sources), "copy", "copies")
+    words = [f"{counted(verdict.count, 'receipt')} in {copies}"]
     words += [each.row() for each in verdict.unread]
     if verdict.last_event is not None:
         words.append(f"last: {verdict.last_event}")
@@ -181,8 +177,8 @@ def _event(receipt: Receipt) -> str:
     return "  ".join(words)
 
 
-def _judgement(time: Judgement) -> str:
-    """Say by what time a stick's metadata were judged, why by that one, and how long they are good, if they were accepted."""
+def judgement_told(time: Judgement) -> str:
+    """Return by what time metadata were judged, why by that one, and how long they are good, if they were accepted."""
     if time.clock is ClockQuality.SYSTEM:
         why = f"the device's clock, not before the floor {time.floor}"
     else:

@@ -23,6 +23,7 @@ from usbupdate.cli import show
 from usbupdate.cli.arguments import now
 from usbupdate.cli.auditoptions import AsJson, DevicesFolder, KeptBy, OfficeRoot, Places, known, named_by
 from usbupdate.cli.store import StoreAddress, opened_places
+from usbupdate.core.plaintext import counted
 from usbupdate.errors import ReportLibraryMissingError
 
 _LINES_AT_ONCE: Final = 500
@@ -46,7 +47,8 @@ def report(
     enrolled = known(devices)
     with opened_places(mounts or [], store) as places:
         verdicts = Taken(verify(places, enrolled, asked=asked))
-        written = page(verdicts, enrolled.names(), list(map(str, mounts or [])), now())
+        is_of_store = not mounts or store is not None
+        written = page(verdicts, enrolled.names(), list(map(str, mounts or [])), now(), is_of_store=is_of_store)
     _save(html, written)
     _done(html, verdicts, as_json=json)
 
@@ -126,6 +128,5 @@ def _save(path: Path, contents: bytes) -> None:
 
 def _done(path: Path, verdicts: Taken, *, as_json: bool) -> None:
     count = len(verdicts.bare)
-    told = f"{path}: {count} device{'' if count == 1 else 's'}"
-    show.result({"file": str(path), "devices": count}, [told], as_json=as_json)
+    show.result({"file": str(path), "devices": count}, [f"{path}: {counted(count, 'device')}"], as_json=as_json)
     verdicts.require_good()

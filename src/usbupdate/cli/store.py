@@ -17,6 +17,7 @@ from usbupdate.audit.store.address import ENVIRONMENT, Address, address_of
 from usbupdate.cli import show
 from usbupdate.cli.arguments import AsJson, now
 from usbupdate.cli.progress import tallied
+from usbupdate.core.plaintext import counted
 from usbupdate.core.timefloor import format_time
 from usbupdate.errors import NoEvidenceError, StoreLibraryMissingError, UnreadFilesError
 
@@ -125,7 +126,7 @@ def _libraries() -> Iterator[None]:
 def _told(address: Address, done: Imported) -> Iterator[str]:
     known = done.logs - done.new_copies
     yield (
-        f"{done.logs} {'log' if done.logs == 1 else 'logs'}: {done.new_copies} new with {done.new_lines} new receipts, "
+        f"{counted(done.logs, 'log')}: {done.new_copies} new with {counted(done.new_lines, 'new receipt')}, "
         f"{known} known. All of it is in {address.shown()}."
     )
 

@@ -67,3 +67,8 @@ def judgement_in(checks: Iterable[Check]) -> Judgement | None:
                 continue
             return Judgement(now, ClockQuality(check.reason), system, floor, expires)
     return None
+
+
+def failed_checks(checks: Iterable[Check]) -> list[Check]:
+    """Return the gates and health checks that did not pass; what `judgement_in` finds is none."""
+    return [each for each in checks if each.result is not CheckResult.PASSED and judgement_in([each]) is None]

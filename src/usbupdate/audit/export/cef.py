@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.export.records import FINDING, NO_LOG, RECEIPT
-from usbupdate.audit.export.weight import milliseconds, weight_of
+from usbupdate.audit.export.weight import SUCCESSES, milliseconds, weight_of
 from usbupdate.core.plaintext import printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _SEVERITY: Final = {1: 1, 2: 3, 3: 5, 4: 8, 5: 10}
 _COMMON: Final[Mapping[str, str]] = {
     "dvchost": "device",
     "externalId": "receipt",
-    "outcome": "standing",
 }
 _OF_RECEIPT: Final[Mapping[str, str]] = {
     "cnt": "count",
@@ -38,16 +37,19 @@ _OF_RECEIPT: Final[Mapping[str, str]] = {
     "deviceFacility": "bundle",
     "fileHash": "manifest_sha256",
 }
+_STRINGS: Final = (*(f"cs{number}" for number in range(1, 7)), "flexString1")
+_STANDING: Final = ("standing", "standing")
 _CUSTOM_OF_RECEIPT: Final = (
+    _STANDING,
     ("fromVersion", "from_version"),
     ("toVersion", "to_version"),
     ("proof", "proof"),
     ("signers", "signers"),
-    ("stickSerial", "serial"),
     ("clock", "clock"),
+    ("stickSerial", "serial"),
 )
 _OF_FINDING: Final[Mapping[str, str]] = {"reason": "what", "msg": "detail", "filePath": "source"}
-_CUSTOM_OF_FINDING: Final = (("advice", "advice"),)
+_CUSTOM_OF_FINDING: Final = (_STANDING, ("advice", "advice"))
 
 
 def cef_lines(records: Iterable[Record], program: str) -> Iterator[str]:
@@ -57,6 +59,8 @@ def cef_lines(records: Iterable[Record], program: str) -> Iterator[str]:
         if kind == RECEIPT:
             signature, name = f"{record['event']}", f"Device reports: {record['event']}"
             extension = {**_taken(record, _COMMON), **_taken(record, _OF_RECEIPT), **_custom(record, _CUSTOM_OF_RECEIPT)}
+            # How the event ended, not what the evidence is worth: collectors count failures by this field.
+            extension["outcome"] = "success" if record["event"] in SUCCESSES else "failure"
             extension["rt"] = str(milliseconds(record["time"]))
         elif kind == FINDING:
             signature, name = f"flaw-{record['flaw']}", f"Evidence: {record['flaw']}"
@@ -74,11 +78,11 @@ def _taken(record: Record, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def _custom(record: Record, names: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return the format's six strings of one's own, each with its label."""
+    """Return the format's strings of one's own, each with its label: six, and one more under another name."""
     fields: dict[str, str] = {}
-    for number, (label, name) in enumerate(names, 1):
+    for key, (label, name) in zip(_STRINGS, names, strict=False):
         if text := _text(record.get(name)):
-            fields |= {f"cs{number}": text, f"cs{number}Label": label}
+            fields |= {key: text, f"{key}Label": label}
     return fields
 
 

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.export.records import FINDING, RECEIPT
-from usbupdate.audit.export.weight import milliseconds, weight_of
+from usbupdate.audit.export.weight import SUCCESSES, milliseconds, weight_of
 from usbupdate.core.receipt import OUTCOMES, REFUSALS, Event
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _lifecycle(record: Record, program: str) -> Mapping[str, Json]:
         activity, name = _INSTALL, "Install"
     elif event in _UPDATES:
         activity, name = _UPDATE, "Update"
-    is_success = event in {Event.COMMITTED, Event.PROVISIONED}
+    is_success = event in SUCCESSES
     common = _common(record, program)
     metadata = common["metadata"]
     if isinstance(metadata, dict):

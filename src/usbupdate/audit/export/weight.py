@@ -24,6 +24,10 @@ _MEDIUM: Final = frozenset({Event.REJECTED, Event.FELL_BACK, *OUTCOMES} - {Event
 _LOW: Final = frozenset({Event.REFUSED, Event.POSTPONED, Event.WITHDRAWN, Event.INTERRUPTED, Event.LOG_EXPORT_CHANGED})
 
 
+SUCCESSES: Final = frozenset({Event.COMMITTED, Event.PROVISIONED})
+"""The events that a collector counts as a success; any other one says that something was not done, or should not have been."""
+
+
 def weight_of(record: Record) -> int:
     """Return 1 (for information) to 4 (somebody should act at once)."""
     if record["kind"] == RECEIPT:

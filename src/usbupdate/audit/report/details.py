@@ -15,10 +15,11 @@ from usbupdate.audit.answers import answers, signer_shown
 from usbupdate.audit.devices import Trust
 from usbupdate.audit.fleet import version_shown
 from usbupdate.audit.proof import Proofs
+from usbupdate.audit.wording import judgement_told
 from usbupdate.core.authorisation import used_in
 from usbupdate.core.eventwords import advice, told, when
+from usbupdate.core.judgement import failed_checks, judgement_in
 from usbupdate.core.plaintext import one_line
-from usbupdate.core.receipt import CheckResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,11 +122,12 @@ def _stick(draft: Draft) -> str:
 
 
 def _problem(draft: Draft) -> str:
-    failed = (each for each in draft.checks if each.result is not CheckResult.PASSED)
-    checks = [f"check {each.name}: {each.result}. {each.detail}" for each in failed]
+    checks = [f"check {each.name}: {each.result}. {each.detail}" for each in failed_checks(draft.checks)]
+    judgement = judgement_in(draft.checks)
+    judged = f"{judgement_told(judgement)}." if judgement is not None and not judgement.expires else ""
     by = used_in(draft.checks)
     back = "" if by is None else f"It went back by the office's authorisation {by.number}: {by.ticket}."
-    return " ".join(filter(None, [draft.problem.text if draft.problem else "", *checks, back]))
+    return " ".join(filter(None, [draft.problem.text if draft.problem else "", *checks, judged[:1].upper() + judged[1:], back]))
 
 
 def legend() -> list[tuple[str, str, str]]:

@@ -23,7 +23,7 @@ from usbupdate.audit.proof import LABELS
 from usbupdate.audit.report import charts
 from usbupdate.audit.report.details import Details, legend
 from usbupdate.audit.verdict import Standing
-from usbupdate.core.plaintext import one_line
+from usbupdate.core.plaintext import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,7 +95,9 @@ class _Chart:
     rows: Sequence[Sequence[str | int]]
 
 
-def page(verdicts: Iterable[Verdict], enrolled: Iterable[DeviceId], places: Sequence[str], now: datetime) -> bytes:
+def page(
+    verdicts: Iterable[Verdict], enrolled: Iterable[DeviceId], places: Sequence[str], now: datetime, *, is_of_store: bool
+) -> bytes:
     """Return the report; the same for the same arguments.
 
     Args:
@@ -103,6 +105,7 @@ def page(verdicts: Iterable[Verdict], enrolled: Iterable[DeviceId], places: Sequ
         enrolled: all devices that the auditor knows; those without a verdict are named.
         places: where the logs were read, as a person reads it.
         now: when the report is made, in UTC.
+        is_of_store: whether the logs in the store were read, besides those in the places.
     """
     fleet, details = Fleet(), Details()
     for verdict in verdicts:
@@ -121,6 +124,8 @@ def page(verdicts: Iterable[Verdict], enrolled: Iterable[DeviceId], places: Sequ
         made=now.strftime("%Y-%m-%d %H:%M UTC"),
         version=metadata.version("usbupdate"),
         places=[one_line(place, _TEXT_MAX) for place in places],
+        origin=" and ".join([counted(len(places), "place")] * bool(places) + ["the store"] * is_of_store),
+        is_of_store=is_of_store,
         outcome=_outcome(fleet),
         tiles=list(_tiles(fleet)),
         grades=[(str(grade), label) for grade, (label, _) in _GRADES.items()],
@@ -236,7 +241,7 @@ def _charts(fleet: Fleet, now: datetime) -> Iterator[_Chart]:
         yield _Chart(title, "No receipt says what ran when.", "stacked", Markup(), (), (), ())
     heard = fleet.heard(now)
     yield _bars("Last heard from", "How long ago the newest receipt of each device is.", ("Last receipt", "Devices"), heard)
-    failures = [(reason.replace("-", " "), count) for reason, count in fleet.failures]
+    failures = [(one_line(reason, _TEXT_MAX), count) for reason, count in fleet.failures]
     explained = "Receipts by their reason." if failures else "Nothing failed and nothing was refused."
     if any(row.unread for row in fleet.rows):
         explained = f"{explained[:-1]}, among the receipts that are here: those of some devices are not."
