@@ -104,6 +104,12 @@ def test_a_release_that_the_office_never_signed_is_found(mount: Path, devices: D
     assert verdict.findings[0].detail == "gateway, cdcdcdcdcdcdcdcd…"
 
 
+def test_each_release_that_the_office_never_signed_keeps_its_digest(mount: Path, devices: Devices, bench: Bench) -> None:
+    strangers = [committed(number, Digest(each * 32)) for number, each in enumerate(("cd", "ef"), 1)]
+    verdict = verdict_on(devices, log_of(mount, strangers), asked=Asked(ever_signed(bench.office.path)))
+    assert [each.detail for each in verdict.findings] == ["gateway, cdcdcdcdcdcdcdcd…", "gateway, efefefefefefefef…"]
+
+
 def test_a_list_that_no_root_signed_is_not_the_offices(bench: Bench, tmp_path: Path) -> None:
     bench.release(1)
     other = open_bench(tmp_path / "other")

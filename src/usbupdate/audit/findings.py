@@ -223,6 +223,8 @@ def runs_joined(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         if (
             last is not None
             and last.receipt is not None
+            # Each names another bundle and digest, and those are what has to be compared.
+            and last.flaw is not Flaw.NEVER_SIGNED
             and (last.device, last.flaw, last.source) == (finding.device, finding.flaw, finding.source)
             and finding.receipt == (last.until or last.receipt) + 1
         ):
