@@ -15,7 +15,14 @@ from usbupdate.core import acknowledgers
 from usbupdate.core.layout import METADATA, MediumPath
 from usbupdate.core.rootrules import SIZE_MAX, Document, is_signed, read_document, read_root, root_of
 from usbupdate.core.words import DIGEST, Digest
-from usbupdate.errors import MalformedError, MediumError, MediumFileMissingError, RejectedError, UnusableFileError
+from usbupdate.errors import (
+    MalformedError,
+    MediumError,
+    MediumFileMissingError,
+    OtherOfficeError,
+    RejectedError,
+    UnusableFileError,
+)
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ def ever_signed(place: Path, root: Path | None = None) -> frozenset[Digest]:
 
     Raises:
         UnusableFileError: there is no metadata of an office, or it is not what it should be.
+        OtherOfficeError: none of it is signed under that root.
     """
     return frozenset(
         Digest(digest)
@@ -74,7 +82,7 @@ def _believed(place: Path, root: Path | None) -> list[Targets]:
         raise UnusableFileError(path=str(place), problem=str(error)) from error
     believed = [each.signed for each in lists if any(is_signed(root_of(one), each) for one in roots)]
     if not believed:
-        raise UnusableFileError(path=str(place), problem="no list of targets there is signed by the office")
+        raise OtherOfficeError(path=str(place))
     return [each for each in believed if isinstance(each, Targets)]
 
 

@@ -37,6 +37,7 @@ from usbupdate.errors.given import (
     EnrolmentUnreadableError as EnrolmentUnreadableError,
     InputError as InputError,
     NoEvidenceError as NoEvidenceError,
+    OtherOfficeError as OtherOfficeError,
     ProgramMissingError as ProgramMissingError,
     ReportLibraryMissingError as ReportLibraryMissingError,
     UnusableFileError as UnusableFileError,

@@ -24,6 +24,15 @@ class UnusableFileError(InputError):
 
 
 @dataclass(eq=False)
+class OtherOfficeError(InputError):
+    """What a person named as an office's is not signed under the root that counts."""
+
+    path: str
+    says = "{path} holds no list of bundles that is signed under the office's root."
+    hint = "Give the root of that office, its metadata/1.root.json, or the repository or stick of the office that you mean."
+
+
+@dataclass(eq=False)
 class UnusableValueError(InputError):
     """A value that a person gave is outside what the command takes."""
 
