@@ -188,10 +188,9 @@ class Finding:
     def sentence(self) -> str:
         """Return device, receipt, what is wrong, how grave, where and what to do, in one line."""
         what, advice = _TOLD[self.flaw]
-        where = f"{self._receipts()}: " if self.receipt is not None else ""
         line = f", line {self.line}" if self.line is not None else ""
         detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.device}: {where}{what}{detail} ({self.severity}) [{self.source}{line}]. {advice}"
+        return f"{self.device}: {self._receipts()}{what}{detail} ({self.severity}) [{self.source}{line}]. {advice}"
 
     def table(self) -> dict[str, Json]:
         """Return the finding as a JSON object."""
@@ -210,9 +209,20 @@ class Finding:
         }
 
     def _receipts(self) -> str:
-        if self.until is None or self.until == self.receipt:
-            return f"receipt {self.receipt}"
-        return f"receipts {self.receipt} to {self.until}"
+        """Return which receipts it is about, to stand before what is wrong; nothing if it is about no single one."""
+        if self.receipt is None:
+            return ""
+        return f"{receipts_named(self.receipt, self.receipt if self.until is None else self.until)}: "
+
+
+def span(first: int, until: int) -> str:
+    """Return numbers as they stand behind the word receipt or receipts."""
+    return str(first) if first == until else f"{first} to {until}"
+
+
+def receipts_named(first: int, until: int) -> str:
+    """Return receipts by their numbers, such as "receipt 3" or "receipts 1 to 3"."""
+    return f"{'receipt' if first == until else 'receipts'} {span(first, until)}"
 
 
 def runs_joined(findings: Iterable[Finding]) -> tuple[Finding, ...]:

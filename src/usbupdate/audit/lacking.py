@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.audit.findings import Flaw
-from usbupdate.audit.unread import KnownBy, span
+from usbupdate.audit.findings import Flaw, receipts_named
+from usbupdate.audit.unread import KnownBy
 
 if TYPE_CHECKING:
     from usbupdate.audit.findings import Finding
@@ -81,7 +81,7 @@ def gap(finding: Finding) -> str:
     if finding.receipt is None:
         return what
     first, until = finding.receipt, finding.until or finding.receipt
-    return _are_not_here(first, until) if finding.flaw is Flaw.MISSING else f"{_named(first, until)}: {what}"
+    return _are_not_here(first, until) if finding.flaw is Flaw.MISSING else f"{receipts_named(first, until)}: {what}"
 
 
 def _unread(each: Unread) -> str:
@@ -90,11 +90,7 @@ def _unread(each: Unread) -> str:
 
 
 def _are_not_here(first: int, until: int) -> str:
-    return f"{_named(first, until)} {'is' if first == until else 'are'} not here"
-
-
-def _named(first: int, until: int) -> str:
-    return f"{'receipt' if first == until else 'receipts'} {span(first, until)}"
+    return f"{receipts_named(first, until)} {'is' if first == until else 'are'} not here"
 
 
 def _those(first: int, until: int) -> str:

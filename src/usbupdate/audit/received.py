@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from usbupdate.audit.chain import device_of
 from usbupdate.audit.findings import Flaw
+from usbupdate.audit.verdict import by_device
 from usbupdate.core import checkpoint, envelope, merkle
 from usbupdate.core.acknowledgements import Received
 from usbupdate.core.layout import CHECKPOINT, RECEIPTS
@@ -59,15 +59,10 @@ def received(places: Iterable[Place], verdicts: Iterable[Verdict], devices: Devi
         devices: the enrolled ones.
     """
     good = {each.device for each in verdicts if all(finding.flaw in _OF_ONE_COPY for finding in each.flaws)}
-    by_device: dict[str, list[Place]] = {}
-    for place in places:
-        device = place.folder or device_of(place.read())
-        if device in good:
-            by_device.setdefault(device, []).append(place)
-    for device in sorted(good):
-        enrolment = devices.get(device)
+    for device, own in by_device(places):
+        enrolment = devices.get(device) if device in good else None
         if enrolment is not None:
-            found = joined((place.read() for place in by_device[device]), enrolment.identity)
+            found = joined((place.read() for place in own), enrolment.identity)
             if found is not None:
                 note, lines = found
                 yield Received(enrolment.identity, note, merkle.leaf_hashes(lines))

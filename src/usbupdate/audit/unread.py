@@ -13,6 +13,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from usbupdate.audit.findings import span
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -64,11 +66,6 @@ def unread_of(longest: Examined, examined: Iterable[Examined]) -> tuple[Unread, 
         first = 1 if each.proven or each.damaged else each.lacking + 1
         here |= {number for number, leaf in each.by_number() if first <= number <= len(leaves) and leaf == leaves[number - 1]}
     return tuple(Unread(first, until, known_by) for first, until in _runs(here, longest.accounted))
-
-
-def span(first: int, until: int) -> str:
-    """Return numbers as they stand behind the word receipt or receipts."""
-    return str(first) if first == until else f"{first} to {until}"
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -136,13 +136,18 @@ def verdict_on(device: DeviceId, places: Iterable[Place], devices: Devices, dept
     ask_when(asked, longest)
     findings = tuple(finding for each in examined for finding in runs_joined(each.findings)) + tuple(_forks(examined))
     seen = enrolment.leaves if enrolment and longest.identity == enrolment.identity else ()
-    is_good = _standing(findings, enrolment) is Standing.OK
-    if is_good and enrolment is not None and longest.identity == enrolment.identity and len(longest.leaves()) > len(seen):
+    standing = _standing(findings, enrolment)
+    if (
+        standing is Standing.OK
+        and enrolment is not None
+        and longest.identity == enrolment.identity
+        and len(longest.leaves()) > len(seen)
+    ):
         devices.save(replace(enrolment, leaves=longest.leaves()))
     receipts = _joined(longest, examined)
     return Verdict(
         device=device,
-        standing=_standing(findings, enrolment),
+        standing=standing,
         trust=enrolment.trust if enrolment else None,
         fingerprint=longest.identity.fingerprint if longest.identity else None,
         receipts=receipts,
@@ -181,10 +186,9 @@ def _examined(copy: LogCopy, enrolment: Enrolment | None, depth: Depth, asked: A
         examined = examine(copy, None, (), depth, elsewhere)
     elif (former := enrolment.former_of(copy.files.get(IDENTITY, b""))) is not None:
         examined = examine(copy, former.identity, former.leaves, depth, Elsewhere((), asked.named))
-        count = len(former.leaves)
-        if examined.last_number() > count or len(examined.sealed) > count:
+        count, last = len(former.leaves), max(examined.last_number(), len(examined.sealed))
+        if last > count:
             # Whoever has the old key can go on with the old history.
-            last = max(examined.last_number(), len(examined.sealed))
             examined.add(Flaw.KEY_CHANGED, count + 1, until=last, detail="of this key's receipts, these had not been seen")
         examined.add(Flaw.KEY_REPLACED, detail=f"{former.identity.fingerprint[:16]}…, replaced {former.at} by {former.by}")
     else:

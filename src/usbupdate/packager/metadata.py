@@ -113,17 +113,15 @@ class MetadataFolder:
 
     def publish(self, metadata: Metadata[_Kind]) -> None:
         """Make metadata that its threshold has signed the current one of its role."""
-        role = Role(metadata.signed.type)
-        name = "timestamp.json" if role is Role.TIMESTAMP else f"{metadata.signed.version}.{role}.json"
+        role: Role = Role(metadata.signed.type)
+        version: int = metadata.signed.version
+        name = "timestamp.json" if role is Role.TIMESTAMP else f"{version}.{role}.json"
         durable.make_directory(self.published)
         self._save(self.published / name, metadata.to_bytes())
         if role in self._versions:
-            self._versions[role] = self._with(role, metadata.signed.version)
+            self._versions[role] = tuple(sorted({*self._versions[role], version}))
         # A cut before this leaves a proposal of a version that is published, which `_waiting` passes over.
         self.drop(role)
-
-    def _with(self, role: Role, version: int) -> tuple[int, ...]:
-        return tuple(sorted({*self._versions[role], version}))
 
     def _newest(self, kind: type[_Kind]) -> Metadata[_Kind] | None:
         role = Role(kind.type)

@@ -126,10 +126,7 @@ def _changes_of_targets(office: Office) -> Iterator[Change]:
             continue
         # What takes a damaged bundle away must not be stopped by the damage; what adds one must.
         if name in old:
-            try:
-                yield from _changes_of_target(office, "-", old[name])
-            except OfficeFileError:
-                yield _change(Role.TARGETS, f"  - {name}, whose manifest cannot be read")
+            yield from _changes_of_perhaps_damaged(office, "-", old[name])
         if name in new:
             yield from _changes_of_target(office, "+", new[name])
 
@@ -145,16 +142,20 @@ def _list_to_sign_again(office: Office, published: Metadata[Targets] | None) -> 
         f"version {published.signed.version + 1}, the same {counted(len(listed), 'target')} for other people to sign",
     )
     for name in sorted(listed):
-        try:
-            yield from _changes_of_target(office, "=", listed[name])
-        except OfficeFileError:
-            yield _change(Role.TARGETS, f"  = {name}, whose manifest cannot be read")
+        yield from _changes_of_perhaps_damaged(office, "=", listed[name])
 
 
 def _staged(office: Office) -> frozenset[Role]:
     folder = office.metadata
     waiting = (folder.staged_root(), folder.staged_targets(), folder.staged_snapshot(), folder.staged_timestamp())
     return frozenset(Role(each.signed.type) for each in waiting if each is not None)
+
+
+def _changes_of_perhaps_damaged(office: Office, sign_: str, target: TargetFile) -> Iterator[Change]:
+    try:
+        yield from _changes_of_target(office, sign_, target)
+    except OfficeFileError:
+        yield _change(Role.TARGETS, f"  {sign_} {target.path}, whose manifest cannot be read")
 
 
 def _changes_of_target(office: Office, sign_: str, target: TargetFile) -> Iterator[Change]:
