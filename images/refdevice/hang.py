@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from refdevice.machine import CONSOLE, WATCH
 from refdevice.qmp import Qmp, QmpError
+from refdevice.transcript import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-CONTROL: Final = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
-"""What only moves a terminal's cursor."""
 _BEFORE_US: Final = re.compile(r"^BdsDxe: |^Welcome to GRUB!|reboot: Restarting system")
 _HUNG_S: Final = 150.0
 """Firmware and boot loader take some five seconds, on a busy machine half a minute."""

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Final
 from refdevice import disk, machine, release
 from refdevice.called import called
 from refdevice.channels import connected
-from refdevice.hang import CONTROL, resetting_when_hung
+from refdevice.hang import resetting_when_hung
 from refdevice.machine import JOURNAL, QMP, SHELL, Disk, Hold, Machine, Start, Stick
 from refdevice.qmp import Qmp
 from refdevice.shell import Shell
-from refdevice.transcript import NotHeardError, Transcript
+from refdevice.transcript import CONTROL, NotHeardError, Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from refdevice.hang import CONTROL
-
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
     from pathlib import Path
 
+CONTROL: Final = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
+"""What only moves a terminal's cursor."""
 _READ_SIZE: Final = 1 << 16
 _TAIL_LINES: Final = 60
 
