@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import contextlib
 import errno
-import itertools
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cutting import cut_at
 from tests.matrix import By, On, attack
 from tests.receipts import chain, device, draft
 from usbupdate import durable
@@ -344,32 +343,19 @@ def test_a_stick_that_does_not_keep_what_was_written_is_found_out(
     assert everything_under(stick) == before
 
 
-class CutError(BaseException):
-    """The power goes: nothing in the program may catch it."""
-
-
 @attack(
     By.CHANCE, On.RECORD, "a power cut while the log is written", "receipts stay on the device, and the next stick gets them"
 )
 @pytest.mark.parametrize("step", range(12))
 @pytest.mark.parametrize("effect", ["write_all", "sync_directory"])
 def test_a_cut_at_any_step_of_the_export_loses_no_receipt(
-    stick: Path, log: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, effect: str, step: int
+    stick: Path, log: Path, ledger: Ledger, effect: str, step: int
 ) -> None:
     export(stick, ledger)
     old = (log / "receipts.jsonl").read_bytes()
     ledger.append(draft(4))
     ledger.checkpoint()
-    steps = itertools.count()
-    whole = getattr(durable, effect)
-
-    def cutting(*arguments: object) -> None:
-        if next(steps) == step:
-            raise CutError
-        whole(*arguments)
-
-    with monkeypatch.context() as patch, contextlib.suppress(CutError):
-        patch.setattr(durable, effect, cutting)
+    with cut_at(effect, step):
         export(stick, ledger)
     assert (log / "receipts.jsonl").read_bytes().startswith(old)
     export(stick, ledger)

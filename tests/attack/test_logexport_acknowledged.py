@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from tests.cutting import cut_at
 from tests.matrix import By, On, attack
 from tests.receipts import acknowledgement, chain, device, draft
-from usbupdate import durable
 from usbupdate.core import acknowledged, checkpoint, envelope, merkle
 from usbupdate.core.acknowledged import Acknowledged
 from usbupdate.core.words import Slot
@@ -277,15 +275,11 @@ def test_a_log_larger_than_a_reader_takes_is_not_made(world: World, monkeypatch:
     assert (world.log / "receipts.jsonl").read_bytes() == before
 
 
-class CutError(BaseException):
-    """The power goes: nothing in the program may catch it."""
-
-
 @pytest.mark.parametrize("step", range(14))
 @pytest.mark.parametrize("effect", ["write_all", "sync_directory"])
 @pytest.mark.parametrize("is_fresh", [True, False])
 def test_a_cut_at_any_step_of_the_export_loses_nothing_that_lay_there(
-    world: World, monkeypatch: pytest.MonkeyPatch, effect: str, step: int, *, is_fresh: bool
+    world: World, effect: str, step: int, *, is_fresh: bool
 ) -> None:
     world.arrived(10)
     if not is_fresh:
@@ -294,15 +288,7 @@ def test_a_cut_at_any_step_of_the_export_loses_nothing_that_lay_there(
         world.arrived(50)
         assert world.trim() > 31
     old = world.receipts if world.log.exists() else []
-    steps, whole = itertools.count(), getattr(durable, effect)
-
-    def cutting(*arguments: object) -> None:
-        if next(steps) == step:
-            raise CutError
-        whole(*arguments)
-
-    with monkeypatch.context() as patch, contextlib.suppress(CutError):
-        patch.setattr(durable, effect, cutting)
+    with cut_at(effect, step):
         world.export()
     if old:
         assert world.receipts[: len(old)] == old

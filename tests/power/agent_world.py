@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, assert_never
 
 from tests.power.agent_scenarios import Release, Scenario, Tally, Way
+from tests.power.standing_in import standing_in
 from tests.power.volatile_disk import Cut, Picture, Recorder, lay_down
 from usbupdate.audit.chain import examine
 from usbupdate.audit.copies import LogCopy, find_copies
@@ -40,6 +41,7 @@ from usbupdate.simulate.setup import ROOTFS, Plan, create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from securesystemslib.signer import Signer
@@ -425,18 +427,9 @@ class World:
         self.problems.clear()
 
 
-@contextmanager
-def _pressed_for_room() -> Iterator[None]:
+def _pressed_for_room() -> AbstractContextManager[None]:
     """Let the ledger give up whatever has arrived, but for its last receipt."""
-    names = {"TRIM_ABOVE": 0, "TRIM_TO": 0, "LINES_KEPT": 1}
-    before = {name: getattr(ledgers, name) for name in names}
-    try:
-        for name, value in names.items():
-            setattr(ledgers, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(ledgers, name, value)
+    return standing_in(ledgers, {"TRIM_ABOVE": 0, "TRIM_TO": 0, "LINES_KEPT": 1})
 
 
 def state_in(picture: Picture) -> DeviceRecord | None:

@@ -21,16 +21,16 @@ _ACCESS: Final = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 
 @contextmanager
-def standing_in(module: ModuleType, calls: Mapping[str, Callable[..., object]]) -> Iterator[None]:
-    """Let functions of a module be others while this lasts."""
-    real = {name: getattr(module, name) for name in calls}
+def standing_in(module: ModuleType, others: Mapping[str, object]) -> Iterator[None]:
+    """Let functions and constants of a module be others while this lasts."""
+    real = {name: getattr(module, name) for name in others}
     try:
-        for name, call in calls.items():
-            setattr(module, name, call)
+        for name, other in others.items():
+            setattr(module, name, other)
         yield
     finally:
-        for name, call in real.items():
-            setattr(module, name, call)
+        for name, own in real.items():
+            setattr(module, name, own)
 
 
 @contextmanager

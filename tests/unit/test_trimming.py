@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import itertools
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.cutting import cut_at
 from tests.receipts import acknowledgement, device, draft
 from usbupdate import durable
 from usbupdate.core import checkpoint, envelope, merkle
@@ -171,27 +170,13 @@ def test_an_older_acknowledgement_takes_nothing_back(tmp_path: Path) -> None:
         assert known.checkpoint.size == 20
 
 
-class CutError(BaseException):
-    """The power goes: nothing in the program may catch it."""
-
-
 @pytest.mark.parametrize("step", range(9))
 @pytest.mark.parametrize("effect", ["write_all", "sync_directory"])
-def test_a_cut_at_any_step_of_a_trim_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effect: str, step: int
-) -> None:
+def test_a_cut_at_any_step_of_a_trim_loses_nothing(tmp_path: Path, effect: str, step: int) -> None:
     ledger, lines = filled(tmp_path)
     ledger.checkpoint()
     bound = int(size_of(tmp_path) * 1.5)
-    steps, whole = itertools.count(), getattr(durable, effect)
-
-    def cutting(*arguments: object) -> None:
-        if next(steps) == step:
-            raise CutError
-        whole(*arguments)
-
-    with monkeypatch.context() as patch, contextlib.suppress(CutError):
-        patch.setattr(durable, effect, cutting)
+    with cut_at(effect, step):
         opened(tmp_path, bound).acknowledge(acknowledgement(lines[:30]))
     after = opened(tmp_path, bound)
     require_same_tree(after, lines)
