@@ -10,7 +10,8 @@ import os
 import stat
 import threading
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from usbupdate.core.layout import NAMES_MAX, MediumPath, shown
 from usbupdate.errors import (
@@ -41,8 +42,19 @@ _OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "
 _NOT_IN_NAMES: Final = frozenset("/\\:\0")
 _KEPT_MAX: Final = 64
 """Files that are kept open: the packs of a release of 64 GiB, and few of the 1,024 that a process may have."""
+_FEW: Final = 64
+"""Names in a folder, of which a device's log has half a dozen: more are not worth looking through."""
 _HAS_PREAD: Final = hasattr(os, "pread")
 """Without it threads cannot share a descriptor, so no file is kept open."""
+
+
+class HeldFolder(NamedTuple):
+    """One folder of a stick, found once for all that is read in it."""
+
+    read: Callable[[str, int], bytes]
+    """Returns what a file holds, by its name and the size that it has at most."""
+    may_hold: Callable[[str], bool]
+    """Tells, without opening anything, whether a file of that name may be there."""
 
 
 class DirectoryMedium:
@@ -78,18 +90,20 @@ class DirectoryMedium:
             return _read_whole(folder, path, limit)
 
     @contextmanager
-    def held(self, path: MediumPath) -> Iterator[Callable[[str, int], bytes]]:
+    def held(self, path: MediumPath) -> Iterator[HeldFolder]:
         """Yield what reads files of one folder as `read` does, by their names, with the folder looked up only once."""
         with ExitStack() as stack:
             with _translated(path):
                 folder = stack.enter_context(self._folder(path))
+                names = _few_names(folder)
 
             def read(name: str, limit: int) -> bytes:
                 file = (*path, name)
                 with _translated(file):
                     return _read_whole(folder, file, limit)
 
-            yield read
+            # FAT finds a name in whatever case it is written.
+            yield HeldFolder(read, lambda name: names is None or name.lower() in names)
 
     def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes from `offset`; see `MediumReader`."""
@@ -172,6 +186,13 @@ class DirectoryMedium:
             yield descriptor
         finally:
             release(descriptor)
+
+
+def _few_names(folder: int | Path) -> frozenset[str] | None:
+    """Return the names in a folder in lower case, or None if there are many."""
+    with os.scandir(folder) as entries:
+        names = frozenset(entry.name.lower() for entry in islice(entries, _FEW + 1))
+    return names if len(names) <= _FEW else None
 
 
 @contextmanager

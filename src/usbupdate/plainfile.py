@@ -47,8 +47,10 @@ def read(path: Path, limit: int) -> bytes:
 
 def release(descriptor: int) -> None:
     """Close what was only read: should that fail, it says nothing about what was read."""
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105 - an auditor closes a dozen files a device, and this takes a third of the time
         os.close(descriptor)
+    except OSError:
+        pass
 
 
 def opened(path: Path) -> BinaryIO:

@@ -57,6 +57,14 @@ def test_many_leaves_are_hashed_as_each_by_itself() -> None:
     assert merkle.leaf_hashes([]) == ()
 
 
+@given(st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b""))), st.binary(max_size=9), st.integers(0, 9))
+def test_lines_of_a_text_are_hashed_as_each_by_itself(lines: list[bytes], rest: bytes, limit: int) -> None:
+    text = b"".join(line + b"\n" for line in lines) + rest.replace(b"\n", b"")
+    leaves, end = merkle.leaf_hashes_in(text, limit)
+    assert leaves == merkle.leaf_hashes(lines[:limit])
+    assert text[end:] == text.split(b"\n", len(leaves))[-1]
+
+
 def test_a_tree_that_grows_has_the_root_of_the_whole() -> None:
     leaves = merkle.leaf_hashes(bytes([number]) for number in range(130))
     for size in range(len(leaves) + 1):

@@ -60,16 +60,35 @@ def test_reads_a_range_up_to_the_last_byte_and_not_beyond(file: Path, medium: Di
 
 def test_files_of_one_folder_are_read_as_each_by_its_path(file: Path, mount: Path, medium: DirectoryMedium) -> None:
     (file.parent / "link").symlink_to(file)
-    with medium.held(FILE[:-1]) as read:
-        assert read(FILE[-1], 10) == b"0123456789"
+    with medium.held(FILE[:-1]) as folder:
+        assert folder.read(FILE[-1], 10) == b"0123456789"
         for name in ("link", "gone", "..", "a/b", FILE[-1]):
             with pytest.raises(UsbupdateError) as held:
-                read(name, 9)
+                folder.read(name, 9)
             with pytest.raises(UsbupdateError) as by_path:
                 medium.read((*FILE[:-1], name), 9)
             assert (type(held.value), str(held.value)) == (type(by_path.value), str(by_path.value))
     with pytest.raises(MediumFileMissingError), medium.held(("usbupdate", "gone")):
         pass
+
+
+def test_a_folder_tells_without_opening_anything_which_files_it_cannot_hold(file: Path, medium: DirectoryMedium) -> None:
+    (file.parent / "UPPER.TXT").touch()
+    (file.parent / "link").symlink_to("nowhere")
+    with medium.held(FILE[:-1]) as folder:
+        # On FAT a name is found in whatever case it was written.
+        assert [folder.may_hold(name) for name in (FILE[-1], "upper.txt", "link", "gone")] == [True, True, True, False]
+
+
+def test_of_a_folder_with_many_names_any_file_may_be_there(file: Path, medium: DirectoryMedium) -> None:
+    for number in range(63):
+        (file.parent / f"{number}").touch()
+    with medium.held(FILE[:-1]) as folder:
+        assert not folder.may_hold("gone")
+    (file.parent / "one-more").touch()
+    with medium.held(FILE[:-1]) as folder:
+        assert folder.may_hold("gone")
+        assert folder.read(FILE[-1], 10) == b"0123456789"
 
 
 def test_names_but_those_of_ordinary_files(file: Path, mount: Path, medium: DirectoryMedium) -> None:
@@ -123,8 +142,8 @@ def test_no_descriptor_stays_open_whatever_happens(file: Path, mount: Path, medi
             medium.read_at(path, 5, 50)
         with contextlib.suppress(UsbupdateError):
             medium.names(path)
-        with contextlib.suppress(UsbupdateError), medium.held(path[:-1]) as read:
-            read(path[-1], 3)
+        with contextlib.suppress(UsbupdateError), medium.held(path[:-1]) as folder:
+            folder.read(path[-1], 3)
     assert _open_descriptors() == before
 
 

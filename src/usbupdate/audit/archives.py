@@ -24,6 +24,7 @@ from usbupdate.errors import (
     MediumUnreadableError,
     UnusableFileError,
 )
+from usbupdate.medium import HeldFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ class ArchiveMedium:
         return tuple(name for name in self.names(path) if self._files.get((*path, name)) is None)
 
     @contextmanager
-    def held(self, path: MediumPath) -> Iterator[Callable[[str, int], bytes]]:
+    def held(self, path: MediumPath) -> Iterator[HeldFolder]:
         """Yield what reads files of one folder by their names; see `DirectoryMedium.read`."""
         if path in self._files:
             raise MediumFileKindError(name=shown(path))
@@ -107,7 +108,7 @@ class ArchiveMedium:
                 raise MediumFileSizeError(name=shown(file), size=len(contents), allowed=limit)
             return contents
 
-        yield read
+        yield HeldFolder(read, lambda name: (*path, name) in self._files)
 
     def _add(self, name: str, take: _Member | None) -> None:
         """Note a file by its name in the archive, unless that leads out of it."""

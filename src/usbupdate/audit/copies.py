@@ -39,14 +39,13 @@ from usbupdate.errors import (
 from usbupdate.medium import DirectoryMedium
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from usbupdate.core.identity import Identity
+    from usbupdate.medium import HeldFolder
 
     Medium = DirectoryMedium | ArchiveMedium
-    _Read = Callable[[str, int], bytes]
-    """What reads a file of one folder."""
 
 RECEIPTS_SIZE_MAX: Final = 64 << 20
 """As much as a device's ledger may ever hold."""
@@ -89,8 +88,8 @@ class LogPlace:
         source = f"{self.medium.mount}/{shown(self.path)}" if self.path else str(self.medium.mount)
         copy = LogCopy(source, self.folder, {}, {})
         try:
-            with self.medium.held(self.path) as read:
-                _read_into(copy, read)
+            with self.medium.held(self.path) as folder:
+                _read_into(copy, folder)
         except MediumFileMissingError:
             pass
         except (RejectedError, MediumError) as error:
@@ -133,14 +132,13 @@ def _copies_in(place: Path) -> list[LogPlace]:
     return copies
 
 
-def _read_into(copy: LogCopy, read: _Read) -> None:
+def _read_into(copy: LogCopy, folder: HeldFolder) -> None:
     for name in EVIDENCE_NAMES:
-        contents, problem = _contents(read, name, _SIZE_MAX[name])
-        part, planted = _contents(read, name + PART_SUFFIX, _SIZE_MAX[name])
+        contents, problem = _contents(folder, name, _SIZE_MAX[name])
+        part, planted = _contents(folder, name + PART_SUFFIX, _SIZE_MAX[name])
         # A link or the like in the place of the file is somebody's doing and no cut's.
         is_planted = isinstance(problem, RejectedError)
-        lacking = acknowledged_count(copy)
-        if part is not None and not is_planted and counts_instead(name, contents, part, stated_identity(copy), lacking):
+        if part is not None and not is_planted and _counts_instead(copy, name, contents, part):
             copy.files[name] = part
         elif contents is not None:
             copy.files[name] = contents
@@ -150,10 +148,16 @@ def _read_into(copy: LogCopy, read: _Read) -> None:
             copy.unreadable[name] = str(planted)
 
 
-def _contents(read: _Read, name: str, limit: int) -> tuple[bytes | None, RejectedError | MediumError | None]:
+def _counts_instead(copy: LogCopy, name: str, contents: bytes | None, part: bytes) -> bool:
+    return counts_instead(name, contents, part, stated_identity(copy), acknowledged_count(copy))
+
+
+def _contents(folder: HeldFolder, name: str, limit: int) -> tuple[bytes | None, RejectedError | MediumError | None]:
     """Return what a file holds, or why it cannot be read; neither where there is none."""
+    if not folder.may_hold(name):
+        return None, None
     try:
-        return read(name, limit), None
+        return folder.read(name, limit), None
     except MediumFileMissingError:
         return None, None
     except (RejectedError, MediumError) as error:
@@ -191,8 +195,10 @@ def stated_identity(copy: LogCopy) -> Identity | None:
 
 def acknowledged_count(copy: LogCopy) -> int:
     """Return up to which number a copy may lack receipts, as it says itself."""
+    if ACKNOWLEDGED not in copy.files:
+        return 0
     try:
-        return acknowledged.decode(copy.files.get(ACKNOWLEDGED, b"")).checkpoint.size
+        return acknowledged.decode(copy.files[ACKNOWLEDGED]).checkpoint.size
     except (MalformedError, NewerFormatError):
         return 0
 

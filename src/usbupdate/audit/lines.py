@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from usbupdate.audit.depth import Checked
 from usbupdate.audit.examined import Examined, ProvenReceipt
 from usbupdate.audit.findings import Flaw
 from usbupdate.core import envelope
-from usbupdate.core.merkle import leaf_hashes
+from usbupdate.core.merkle import leaf_hashes_in
 from usbupdate.errors import EvidenceSignatureError, MalformedError
 
 if TYPE_CHECKING:
@@ -29,9 +30,14 @@ class Lines:
 
     def __init__(self, receipts: bytes) -> None:
         # What is left behind the last counts as one that is cut short: a stick full of line feeds must not fill the memory.
-        self.whole: Final = receipts.split(b"\n", LINES_MAX)
-        self.unfinished: Final = self.whole.pop()
-        self.leaves: Final = leaf_hashes(self.whole)
+        self.leaves, end = leaf_hashes_in(receipts, LINES_MAX)
+        self.unfinished: Final = receipts[end:]
+        self._receipts: Final = receipts
+
+    @cached_property
+    def whole(self) -> list[bytes]:
+        """The lines, each without its line feed; the quickest look at a log needs none of them."""
+        return self._receipts.split(b"\n", len(self.leaves))[:-1]
 
 
 def read_lines(examined: Examined, identity: Identity, lines: Lines, *, sealed: int, may_be_torn: bool) -> None:
@@ -75,7 +81,7 @@ def read_lines(examined: Examined, identity: Identity, lines: Lines, *, sealed: 
     if lines.unfinished:
         examined.damaged.add(number + 1)
         examined.add(Flaw.TORN if may_be_torn else Flaw.CUT_SHORT, number + 1, line=len(lines.whole) + 1)
-    examined.checked += Checked(by_contents=len(lines.whole), by_signature=max(len(lines.whole) - sealed, 0))
+    examined.checked += Checked(by_contents=len(lines.leaves), by_signature=max(len(lines.leaves) - sealed, 0))
     _name_gaps(examined)
     if any(finding.flaw is Flaw.TORN for finding in examined.findings):
         # The blocks that were not written yet may hold what the device wrote there before.

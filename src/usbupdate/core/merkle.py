@@ -29,6 +29,23 @@ def leaf_hashes(lines: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple([sha256(b"\x00" + line).digest() for line in lines])
 
 
+def leaf_hashes_in(text: bytes, limit: int) -> tuple[tuple[bytes, ...], int]:
+    """Return the leaf hashes of the first `limit` lines of a text that have an end, and where the last of them ends.
+
+    No line is copied: an auditor's quickest look at a log takes half its time otherwise.
+    """
+    whole = memoryview(text)
+    find, fresh = text.find, hashlib.sha256(b"\x00").copy
+    leaves: list[bytes] = []
+    begin = 0
+    while (end := find(b"\n", begin)) >= 0 and len(leaves) < limit:
+        leaf = fresh()
+        leaf.update(whole[begin:end])
+        leaves.append(leaf.digest())
+        begin = end + 1
+    return tuple(leaves), begin
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
