@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING, Final, Self
 
 from refdevice.channels import connected
-from refdevice.hang import resetting_when_hung
 from refdevice.machine import CONSOLE, JOURNAL, SHELL, Machine
 from refdevice.shell import Shell
 from refdevice.transcript import Transcript
@@ -44,8 +42,6 @@ class Guest:
         self.transcript = Transcript(channels)
         self._shell = Shell(channels[SHELL], self.transcript)
         self._was_saved = start.saved is not None
-        self._watch = contextlib.ExitStack()
-        self._watch.enter_context(resetting_when_hung(folder, lambda text: self.transcript.note(CONSOLE, text)))
 
     def __enter__(self) -> Self:
         """Return the device itself."""
@@ -53,7 +49,6 @@ class Guest:
 
     def __exit__(self, *_exception: object) -> None:
         """Cut its power, whatever it does."""
-        self._watch.close()
         self.machine.cut_power()
         self.transcript.close()
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final
 from refdevice import disk, machine, release
 from refdevice.called import called
 from refdevice.channels import connected
-from refdevice.hang import resetting_when_hung
 from refdevice.machine import JOURNAL, QMP, SHELL, Disk, Hold, Machine, Start, Stick
 from refdevice.qmp import Qmp
 from refdevice.shell import Shell
@@ -240,10 +239,7 @@ class KeptDevice:
         pid = (self.folder / _PID).read_text().strip()
         tail = ["tail", "--follow", f"--bytes=+{position + 1}", f"--pid={pid}", str(self.folder / f"{JOURNAL}.log")]
         # Where the next start begins the file anew, a tail of the last start would say so on the person's screen.
-        with (
-            resetting_when_hung(self.folder),
-            subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following,  # noqa: S603 - it runs until the caller has enough
-        ):
+        with subprocess.Popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following:  # noqa: S603 - it runs until the caller has enough
             timer = threading.Timer(limit_s, following.kill) if limit_s is not None else None
             if timer is not None:
                 timer.start()

@@ -1,7 +1,7 @@
 """The reference device as a machine: QEMU by plain emulation, with a disk, a watchdog and USB ports, and no network at all.
 
-A running machine's sockets stand in its folder: `qmp` and `watch` (control), `shell` (a root shell), `console` and `journal`
-(what it says, also kept in `console.log` and `journal.log`).
+A running machine's sockets stand in its folder: `qmp` (control), `shell` (a root shell), `console` and `journal` (what it says,
+also kept in `console.log` and `journal.log`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ if TYPE_CHECKING:
 FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARIABLES: Final = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 QMP: Final = "qmp"
-WATCH: Final = "watch"
-"""A second connection of the same kind, for whoever watches over the machine meanwhile."""
 SHELL: Final = "shell"
 CONSOLE: Final = "console"
 JOURNAL: Final = "journal"
-_CONTROLS: Final = (QMP, WATCH)
-_CHANNELS: Final = (*_CONTROLS, SHELL, CONSOLE, JOURNAL)
+_CHANNELS: Final = (QMP, SHELL, CONSOLE, JOURNAL)
 _VARIABLES_COPY: Final = "firmware-variables.fd"
 _MEMORY: Final = "512"
 _OUTPUT: Final = "qemu.log"
@@ -230,9 +227,7 @@ def pull(qmp: Qmp, name: str) -> None:
 
 def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
     channel = "socket,id={0},fd={1},server=on,wait=off"
-    characters = [
-        f"{channel.format(name, number)},logfile={name}.log" for name, number in sockets.items() if name not in _CONTROLS
-    ]
+    characters = [f"{channel.format(name, number)},logfile={name}.log" for name, number in sockets.items() if name != QMP]
     if start.hold is Hold.TERMINAL:
         characters[characters.index(next(each for each in characters if f"id={CONSOLE}," in each))] = (
             f"stdio,id={CONSOLE},mux=on,signal=off,logfile={CONSOLE}.log"
@@ -249,11 +244,7 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
         *("-device", "qemu-xhci,id=usb", "-device", "i6300esb", "-action", "watchdog=reset"),
         *(option for each in characters for option in ("-chardev", each)),
         *("-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{SHELL}", "-serial", f"chardev:{JOURNAL}"),
-        *(
-            option
-            for each in _CONTROLS
-            for option in ("-chardev", channel.format(each, sockets[each]), "-mon", f"chardev={each},mode=control")
-        ),
+        *("-chardev", channel.format(QMP, sockets[QMP]), "-mon", f"chardev={QMP},mode=control"),
     ]
     if start.hold is Hold.TERMINAL:
         options += ["-mon", f"chardev={CONSOLE},mode=readline"]

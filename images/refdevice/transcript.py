@@ -112,10 +112,6 @@ class Transcript:
                 return False
         return False
 
-    def note(self, channel: str, text: str) -> None:
-        """Write down a line that the machine did not say."""
-        self._add(channel, [text.encode()])
-
     def keep(self, path: Path) -> None:
         """Write everything so far into a file."""
         path.write_text("".join(f"{line}\n" for line in self.lines))
