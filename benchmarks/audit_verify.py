@@ -132,9 +132,11 @@ def measure(rounds: int, count: int, timed: Callable[[Depth], float], rate: Call
     took: dict[Depth, list[float]] = {depth: [] for depth in Depth}
     rates = []
     for _ in range(rounds):
-        rates.append(rate())
+        # A sample takes a second and a depth minutes: one before each tells more of what the machine could do meanwhile.
         for depth in Depth:
+            rates.append(rate())
             took[depth].append(timed(depth))
+        rates.append(rate())
     median = {depth: statistics.median(times) for depth, times in took.items()}
     for depth in Depth:
         print(

@@ -20,7 +20,6 @@ from usbupdate.errors import (
     MediumFileSizeError,
     MediumUnreadableError,
     TooManyNamesError,
-    UsbupdateError,
 )
 from usbupdate.plainfile import release
 
@@ -39,9 +38,11 @@ _OPEN_FILE: Final = (
     | getattr(os, "O_NOCTTY", 0)
 )
 _OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
+_NO_NAMES: Final = frozenset(("", ".", ".."))
 _NOT_IN_NAMES: Final = frozenset("/\\:\0")
 _KEPT_MAX: Final = 64
 """Files that are kept open: the packs of a release of 64 GiB, and few of the 1,024 that a process may have."""
+_PIECE: Final = 8 << 20
 _FEW: Final = 64
 """Names in a folder, of which a device's log has half a dozen: more are not worth looking through."""
 _HAS_PREAD: Final = hasattr(os, "pread")
@@ -86,20 +87,20 @@ class DirectoryMedium:
 
     def read(self, path: MediumPath, limit: int) -> bytes:
         """Return the whole of a file that has at most `limit` bytes; see `MediumReader`."""
-        with _translated(path), self._folder(path[:-1]) as folder:
+        with _Translated(path), self._folder(path[:-1]) as folder:
             return _read_whole(folder, path, limit)
 
     @contextmanager
     def held(self, path: MediumPath) -> Iterator[HeldFolder]:
         """Yield what reads files of one folder as `read` does, by their names, with the folder looked up only once."""
         with ExitStack() as stack:
-            with _translated(path):
+            with _Translated(path):
                 folder = stack.enter_context(self._folder(path))
                 names = _few_names(folder)
 
             def read(name: str, limit: int) -> bytes:
                 file = (*path, name)
-                with _translated(file):
+                with _Translated(file):
                     return _read_whole(folder, file, limit)
 
             # FAT finds a name in whatever case it is written.
@@ -107,7 +108,7 @@ class DirectoryMedium:
 
     def read_at(self, path: MediumPath, offset: int, size: int) -> bytes:
         """Return exactly `size` bytes from `offset`; see `MediumReader`."""
-        with _translated(path), self._opened_for_long(path) as (descriptor, file_size):
+        with _Translated(path), self._opened_for_long(path) as (descriptor, file_size):
             if file_size < offset + size:
                 raise MediumFileSizeError(name=shown(path), size=file_size, allowed=offset + size)
             contents = _read_from(descriptor, offset, size)
@@ -117,7 +118,7 @@ class DirectoryMedium:
 
     def size(self, path: MediumPath) -> int:
         """Return a file's size in bytes; see `MediumReader`."""
-        with _translated(path), self._opened(path) as (_, size):
+        with _Translated(path), self._opened(path) as (_, size):
             return size
 
     def names(self, path: MediumPath) -> tuple[str, ...]:
@@ -129,7 +130,7 @@ class DirectoryMedium:
         return self._names(path, lambda entry: not entry.is_file(follow_symlinks=False))
 
     def _names(self, path: MediumPath, is_wanted: Callable[[os.DirEntry[str]], bool]) -> tuple[str, ...]:
-        with _translated(path), self._folder(path) as folder:
+        with _Translated(path), self._folder(path) as folder:
             names = []
             with os.scandir(folder) as entries:
                 for entry in filter(is_wanted, entries):
@@ -191,30 +192,42 @@ class DirectoryMedium:
 def _few_names(folder: int | Path) -> frozenset[str] | None:
     """Return the names in a folder in lower case, or None if there are many."""
     with os.scandir(folder) as entries:
-        names = frozenset(entry.name.lower() for entry in islice(entries, _FEW + 1))
-    return names if len(names) <= _FEW else None
+        found = list(islice(entries, _FEW + 1))
+    return frozenset([entry.name.lower() for entry in found]) if len(found) <= _FEW else None
 
 
-@contextmanager
-def _translated(path: MediumPath) -> Iterator[None]:
-    """Turn what the system says into what it means for the stick."""
-    name = shown(path) or "the stick"
-    # A path is names, not text: whoever passes on a name from a document must not be able to climb out of the mount with it.
-    if any(each in {"", ".", ".."} or not _NOT_IN_NAMES.isdisjoint(each) for each in path):
-        raise MediumFileKindError(name=name)
-    try:
-        yield
-    except UsbupdateError:
-        raise
-    except (FileNotFoundError, UnicodeEncodeError) as error:
-        # The latter: a name in a document that no file can have.
-        raise MediumFileMissingError(name=name) from error
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+class _Translated:
+    """Turns what the system says within a block into what it means for the stick.
+
+    A class, and no function that yields: small files are read by the ten thousand, and it is entered for each.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: MediumPath) -> None:
+        # A path is names, not text: who passes on a name from a document must not be able to climb out of the mount with it.
+        for name in path:
+            if name in _NO_NAMES or not _NOT_IN_NAMES.isdisjoint(name):
+                raise MediumFileKindError(name=shown(path))
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Raise what an error of the system means, and leave any other as it is."""
+        if error is None:
+            return
+        name = shown(self._path) or "the stick"
+        # The second: a name in a document that no file can have.
+        if isinstance(error, FileNotFoundError | UnicodeEncodeError):
             raise MediumFileMissingError(name=name) from error
-        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
-            raise MediumFileKindError(name=name) from error
-        raise MediumUnreadableError(name=name, problem=error.strerror or type(error).__name__) from error
+        if isinstance(error, OSError):
+            if error.errno == errno.ENAMETOOLONG:
+                raise MediumFileMissingError(name=name) from error
+            if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.EMLINK}:
+                raise MediumFileKindError(name=name) from error
+            raise MediumUnreadableError(name=name, problem=error.strerror or type(error).__name__) from error
 
 
 def _open_in(folder: int | Path, path: MediumPath) -> tuple[int, int]:
@@ -266,12 +279,9 @@ def _read_from(descriptor: int, offset: int, size: int) -> bytes:
 
 
 def _joined(read: Callable[[int, int], bytes], size: int) -> bytes:
-    parts: list[bytes] = []
-    done = 0
-    while done < size:
-        part = read(done, min(size - done, 8 << 20))
-        if not part:
-            break
-        parts.append(part)
-        done += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    parts = [read(0, min(size, _PIECE))]
+    done = len(parts[0])
+    while parts[-1] and done < size:
+        parts.append(read(done, min(size - done, _PIECE)))
+        done += len(parts[-1])
+    return parts[0] if done == len(parts[0]) else b"".join(parts)

@@ -24,7 +24,7 @@ _PIECE: Final = 1 << 20
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def read(path: Path, limit: int) -> bytes:
+def read(path: Path | str, limit: int) -> bytes:
     """Return the first `limit` bytes of the ordinary file at `path`, all of it if it has no more.
 
     A symbolic link is followed: images are put together from links.
@@ -75,7 +75,7 @@ def translated(path: Path) -> Iterator[None]:
         raise UnusableFileError(path=str(path), problem=error.strerror or type(error).__name__) from error
 
 
-def _descriptor(path: Path) -> int:
+def _descriptor(path: Path | str) -> int:
     descriptor = os.open(path, _FLAGS)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor

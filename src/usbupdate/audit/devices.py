@@ -86,19 +86,19 @@ class Devices:
         Raises:
             EnrolmentUnreadableError: something is there and is not what `save` wrote.
         """
-        path = self._folder / f"{device}{_RECORD}"
+        path = f"{self._folder}/{device}{_RECORD}"
         try:
             raw = plainfile.read(path, _SIZE_MAX + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise EnrolmentUnreadableError(path=str(path), problem=error.strerror or type(error).__name__) from error
+            raise EnrolmentUnreadableError(path=path, problem=error.strerror or type(error).__name__) from error
         try:
             record = _decode(raw)
         except MalformedError as error:
-            raise EnrolmentUnreadableError(path=str(path), problem=f"{error.field}: {error.problem}") from error
+            raise EnrolmentUnreadableError(path=path, problem=f"{error.field}: {error.problem}") from error
         if record.identity.device != device:
-            raise EnrolmentUnreadableError(path=str(path), problem=f"it speaks of {record.identity.device}")
+            raise EnrolmentUnreadableError(path=path, problem=f"it speaks of {record.identity.device}")
         former = tuple(
             replace(each, leaves=self._leaves(_former_name(each.identity), seen))
             for each, seen in zip(record.former, record.seen[1:], strict=True)
@@ -128,14 +128,14 @@ class Devices:
                     yield DeviceId(path.stem)
 
     def _leaves(self, name: str, seen: _Seen) -> tuple[bytes, ...]:
-        path = self._folder / name
+        path = f"{self._folder}/{name}"
         try:
             raw = plainfile.read(path, seen.size * HASH_SIZE)
         except OSError as error:
-            raise EnrolmentUnreadableError(path=str(path), problem=error.strerror or type(error).__name__) from error
+            raise EnrolmentUnreadableError(path=path, problem=error.strerror or type(error).__name__) from error
         leaves = tuple([raw[start : start + HASH_SIZE] for start in range(0, len(raw), HASH_SIZE)])
         if root(leaves).hex() != seen.root:
-            raise EnrolmentUnreadableError(path=str(path), problem="it is not what was saved with the record")
+            raise EnrolmentUnreadableError(path=path, problem="it is not what was saved with the record")
         return leaves
 
 

@@ -80,7 +80,7 @@ class Verdict:
 
     def bare(self) -> Verdict:
         """Return the verdict without the receipts, which is small enough to keep one for each device of a fleet."""
-        return replace(self, receipts=())
+        return replace(self, receipts=()) if self.receipts else self
 
 
 def verify(

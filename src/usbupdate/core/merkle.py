@@ -38,7 +38,10 @@ def leaf_hashes_in(text: bytes, limit: int) -> tuple[tuple[bytes, ...], int]:
     find, fresh = text.find, hashlib.sha256(b"\x00").copy
     leaves: list[bytes] = []
     begin = 0
-    while (end := find(b"\n", begin)) >= 0 and len(leaves) < limit:
+    for _ in range(limit):
+        end = find(b"\n", begin)
+        if end < 0:
+            break
         leaf = fresh()
         leaf.update(whole[begin:end])
         leaves.append(leaf.digest())
@@ -100,21 +103,22 @@ class GrowingTree:
 
 def root(leaves: Iterable[bytes]) -> bytes:
     """Return the root over leaf hashes."""
-    return _root(b"".join(leaves))
+    return _root(tuple(leaves))
 
 
 @lru_cache(maxsize=2)
-def _root(leaves: bytes) -> bytes:
+def _root(nodes: Sequence[bytes]) -> bytes:
     # Remembered, because an auditor asks twice: for the lines that came, and for those that were seen, mostly the same.
-    sha256 = hashlib.sha256
-    if not leaves:
-        return EMPTY_ROOT
-    while len(leaves) > HASH_SIZE:
-        pairs = len(leaves) // (2 * HASH_SIZE) * (2 * HASH_SIZE)
+    fresh = hashlib.sha256(b"\x01").copy
+    while len(nodes) > 1:
+        above: list[bytes] = []
+        for left, right in zip(nodes[::2], nodes[1::2], strict=False):
+            node = fresh()
+            node.update(left + right)
+            above.append(node.digest())
         # An odd node at the end moves up as it is, which is what splitting at the largest power of two comes to.
-        nodes = [sha256(b"\x01" + leaves[at : at + 2 * HASH_SIZE]).digest() for at in range(0, pairs, 2 * HASH_SIZE)]
-        leaves = b"".join((*nodes, leaves[pairs:]))
-    return leaves
+        nodes = [*above, nodes[-1]] if len(nodes) % 2 else above
+    return nodes[0] if nodes else EMPTY_ROOT
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:

@@ -11,6 +11,7 @@ import json
 import re
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from usbupdate.core.words import DIGEST, SEQUENCE_MAX, TIME, Digest
@@ -47,42 +48,43 @@ def decode(raw: bytes, document: str, *, limit: int) -> Fields:
     Raises:
         MalformedError: it is no such object.
     """
-
-    def broken(problem: str) -> MalformedError:
-        return MalformedError(document=document, field="whole", problem=problem)
-
     if excess := _excess(raw, limit):
-        raise broken(excess)
+        raise _broken(document, excess)
+    try:
+        value: Json = _decoder(document).decode(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _broken(document, "not JSON in UTF-8") from error
+    if not isinstance(value, dict):
+        raise _broken(document, "not a JSON object")
+    return Fields(value, document, "")
+
+
+# Making one takes as long as a small document.
+@lru_cache(maxsize=32)
+def _decoder(document: str) -> json.JSONDecoder:
+    """Return what decodes JSON as strictly as we read it, and calls it by that name in errors."""
 
     def no_float(_: str) -> NoReturn:
-        raise broken("a number is not an integer")
+        raise _broken(document, "a number is not an integer")
 
     def integer(digits: str) -> int:
         if len(digits) > _INTEGER_DIGITS_MAX:
-            raise broken("an integer is too large")
+            raise _broken(document, "an integer is too large")
         return int(digits)
 
     def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         table = dict(pairs)
         if len(table) != len(pairs):
-            raise broken("a key stands twice in one object")
+            raise _broken(document, "a key stands twice in one object")
         for key in table:
             _require_clean(key, document, "a key")
         return table
 
-    try:
-        value: Json = json.loads(
-            raw.decode("utf-8"),
-            parse_float=no_float,
-            parse_int=integer,
-            parse_constant=no_float,
-            object_pairs_hook=unique,
-        )
-    except (ValueError, RecursionError) as error:
-        raise broken("not JSON in UTF-8") from error
-    if not isinstance(value, dict):
-        raise broken("not a JSON object")
-    return Fields(value, document, "")
+    return json.JSONDecoder(parse_float=no_float, parse_int=integer, parse_constant=no_float, object_pairs_hook=unique)
+
+
+def _broken(document: str, problem: str) -> MalformedError:
+    return MalformedError(document=document, field="whole", problem=problem)
 
 
 def encode(value: Mapping[str, Json]) -> bytes:
