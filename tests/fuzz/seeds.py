@@ -5,10 +5,14 @@ Run, to write the corpus anew: python -m tests.fuzz.seeds
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import random
+import tarfile
 import tempfile
+import zipfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +21,7 @@ from tests.fuzz.sticks import OFFICE, ORDER, PAYLOAD
 from tests.fuzz.targets import ARTIFACT, DEVICE, SIGNER
 from tests.payload import CHUNK, frame
 from tests.receipts import acknowledgement, chain
+from usbupdate.audit.archives import ENDINGS
 from usbupdate.core import (
     acknowledged,
     acknowledgements,
@@ -31,7 +36,7 @@ from usbupdate.core import (
 from usbupdate.core.acknowledged import Acknowledged
 from usbupdate.core.delta import BlockRange, DeltaChunk, encode, encode_recipe
 from usbupdate.core.index import IndexedChunk, zeros
-from usbupdate.core.layout import metadata_path
+from usbupdate.core.layout import CHECKPOINT, IDENTITY, LOGS, RECEIPTS, metadata_path
 from usbupdate.core.rootrules import SIZE_MAX
 from usbupdate.device.bootloaders import grubenv
 
@@ -70,9 +75,26 @@ def seeds() -> dict[str, list[bytes]]:
         "simulated-boot-loader": of_device["bootloader.json"],
         "configuration": of_device["device.toml"],
         "log": [b"\0".join((who, line + b"\n", note))],
+        "archive": _archives({IDENTITY: who, RECEIPTS: line + b"\n", CHECKPOINT: note}),
         "stick": [b"", bytes(9) + b"\0\0\5" + b"\0\0\1" + b"x", b"\0\0\1" * 12],
         "stolen-keys": [b"", *(chance.randbytes(90) for _ in range(20))],
     }
+
+
+def _archives(files: dict[str, bytes]) -> list[bytes]:
+    """Return a device's log in an archive of each kind, behind the byte that says of which."""
+    named = {"/".join((*LOGS, DEVICE.device, name)): contents for name, contents in files.items()}
+    zipped, tape = BytesIO(), BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, contents in named.items():
+            archive.writestr(zipfile.ZipInfo(name), contents)
+    with tarfile.open(fileobj=tape, mode="w") as archive_of_tape:
+        for name, contents in named.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(contents)
+            archive_of_tape.addfile(member, BytesIO(contents))
+    of_kind = {".zip": zipped.getvalue(), ".tar": tape.getvalue(), ".tar.gz": gzip.compress(tape.getvalue(), mtime=0)}
+    return [bytes([ENDINGS.index(ending)]) + contents for ending, contents in of_kind.items()]
 
 
 def _of_device() -> dict[str, list[bytes]]:

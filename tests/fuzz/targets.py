@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.fuzz.sticks import require_sentence, stick, stolen_keys
+from tests.inmemory import folder_in_memory
 from tests.payload import CHUNK, ROOTFS
 from tests.receipts import acknowledger, device
+from usbupdate.audit.archives import ENDINGS
 from usbupdate.audit.chain import examine
-from usbupdate.audit.copies import LogCopy
+from usbupdate.audit.copies import LogCopy, find_copies
 from usbupdate.core import (
     acknowledged,
     acknowledgements,
@@ -30,7 +32,7 @@ from usbupdate.core import (
 from usbupdate.core.chunks import restore_chunk
 from usbupdate.core.delta import BLOCK, DeltaChunk, DeltaIndex, decode_recipe, encode, encode_recipe, rebuild_chunk
 from usbupdate.core.index import Index, IndexedChunk
-from usbupdate.core.layout import CHECKPOINT, IDENTITY, RECEIPTS
+from usbupdate.core.layout import CHECKPOINT, EVIDENCE_NAMES, IDENTITY, RECEIPTS
 from usbupdate.core.manifest import Artifact, Blob, Delta
 from usbupdate.core.rootrules import SIZE_MAX, read_document, read_root, root_of
 from usbupdate.core.words import DeviceId, Digest
@@ -42,7 +44,9 @@ from usbupdate.errors import (
     EvidenceError,
     MalformedError,
     NewerFormatError,
+    NoEvidenceError,
     RejectedError,
+    UnusableFileError,
 )
 
 if TYPE_CHECKING:
@@ -267,6 +271,23 @@ def log(data: bytes) -> None:
         assert finding.sentence().isprintable()
 
 
+def archive(data: bytes) -> None:
+    """Take an archive with logs; the first byte says of which kind."""
+    if data:
+        with folder_in_memory("archive") as folder:
+            path = Path(folder) / f"returned{ENDINGS[data[0] % len(ENDINGS)]}"
+            path.write_bytes(data[1:])
+            try:
+                places = find_copies([path])
+            except (UnusableFileError, NoEvidenceError) as error:
+                require_sentence(error)
+                return
+            for place in places:
+                copy = place.read()
+                assert copy.files.keys() | copy.unreadable.keys() <= set(EVIDENCE_NAMES)
+                assert copy.files.keys().isdisjoint(copy.unreadable)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     each.__name__.replace("_", "-"): each
     for each in (
@@ -290,6 +311,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         simulated_boot_loader,
         configuration,
         log,
+        archive,
         stick,
         stolen_keys,
     )

@@ -50,7 +50,18 @@ _COMMENT_MAX: Final = 1 << 16
 _KIND: Final = 0o170000
 _ORDINARY: Final = 0o100000
 _NAMES: Final = frozenset(name + suffix for name in EVIDENCE_NAMES for suffix in ("", PART_SUFFIX))
-_DAMAGED: Final = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 """What the libraries raise for archives that are damaged, encrypted or packed otherwise."""
 
 if TYPE_CHECKING:
