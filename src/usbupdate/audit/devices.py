@@ -123,9 +123,8 @@ class Devices:
     def names(self) -> Iterator[DeviceId]:
         """Yield the ids of the enrolled devices, sorted."""
         if self._folder.is_dir():
-            for path in sorted(self._folder.iterdir()):
-                if path.suffix == _RECORD and DEVICE_ID.fullmatch(path.stem):
-                    yield DeviceId(path.stem)
+            stems = [path.stem for path in self._folder.iterdir() if path.suffix == _RECORD]
+            yield from sorted(DeviceId(stem) for stem in stems if DEVICE_ID.fullmatch(stem))
 
     def _leaves(self, name: str, seen: _Seen) -> tuple[bytes, ...]:
         path = f"{self._folder}/{name}"

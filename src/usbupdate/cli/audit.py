@@ -93,7 +93,8 @@ def verify(
     with opened_places(mounts or [], store) as places:
         verdicts = list(conclude(places, enrolled, depth, asked))
     verdicts += never_heard(listed, {verdict.device for verdict in verdicts}, enrolled, str(roster))
-    show.result(wording.table(verdicts, enrolled.names(), depth), wording.told(verdicts, enrolled.names(), depth), as_json=json)
+    table = wording.table(verdicts, enrolled.names(), depth) if json else {}
+    show.result(table, wording.told(verdicts, enrolled.names(), depth), as_json=json)
     require_good(verdicts)
 
 
