@@ -4,7 +4,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from usbupdate.core import merkle
 
@@ -57,12 +57,24 @@ def test_many_leaves_are_hashed_as_each_by_itself() -> None:
     assert merkle.leaf_hashes([]) == ()
 
 
+def test_a_tree_goes_on_from_its_complete_subtrees() -> None:
+    leaves = merkle.leaf_hashes(bytes([number]) for number in range(40))
+    for size in range(len(leaves) + 1):
+        tree = merkle.GrowingTree.grown(size, merkle.GrowingTree(leaves[:size]).subtrees)
+        for leaf in leaves[size:]:
+            tree.add(leaf)
+        assert (tree.size, tree.root()) == (len(leaves), merkle.root(leaves))
+
+
 @given(st.lists(st.binary(max_size=9).map(lambda line: line.replace(b"\n", b""))), st.binary(max_size=9), st.integers(0, 9))
+@example([], b"no line has an end", 3)
+@example([b"", b"the first one is empty"], b"", 3)
+@example([b"x", b"y", b"z"], b"rest", 2)
 def test_lines_of_a_text_are_hashed_as_each_by_itself(lines: list[bytes], rest: bytes, limit: int) -> None:
     text = b"".join(line + b"\n" for line in lines) + rest.replace(b"\n", b"")
     leaves, end = merkle.leaf_hashes_in(text, limit)
     assert leaves == merkle.leaf_hashes(lines[:limit])
-    assert text[end:] == text.split(b"\n", len(leaves))[-1]
+    assert end == sum(len(line) + 1 for line in lines[:limit])
 
 
 def test_a_tree_that_grows_has_the_root_of_the_whole() -> None:

@@ -28,6 +28,12 @@ def signature() -> bytes:
     return base64.b64decode(NOTE[NOTE.rindex(b" ") + 1 :])
 
 
+def test_what_is_no_text_at_all_is_said_to_be_no_text_of_a_checkpoint() -> None:
+    for text in (b"", b"\xff", NOTE):
+        with pytest.raises(MalformedError, match="not the text of a checkpoint"):
+            checkpoint.read_text(text)
+
+
 def test_a_checkpoint_is_the_note_that_the_specification_describes() -> None:
     # By hand, after c2sp.org/signed-note and c2sp.org/tlog-checkpoint.
     text = f"usbupdate/gw-0001/{IDENTITY.fingerprint[:16]}\n7\n{base64.b64encode(ROOT).decode()}\n".encode()

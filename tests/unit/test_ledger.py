@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.receipts import device, draft
+from usbupdate import plainfile
 from usbupdate.core import checkpoint, envelope, merkle
 from usbupdate.core.receipt import NO_PREVIOUS, Event
 from usbupdate.device import ledger as module
@@ -190,6 +193,22 @@ def test_an_unreadable_ledger_is_an_answer(tmp_path: Path) -> None:
     receipts_file(tmp_path).mkdir()
     with pytest.raises(LedgerError, match="not an ordinary file"):
         opened(tmp_path)
+
+
+class FailsToClose(io.BufferedReader):
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_disk_that_fails_when_a_file_is_closed_takes_no_receipt_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = filled(tmp_path, 3)
+    monkeypatch.setattr(plainfile, "opened", lambda path: FailsToClose(io.FileIO(path)))
+    assert len(list(ledger.lines())) == 3
+    some = ledger.lines()
+    next(some)
+    some.close()  # type: ignore[attr-defined]  # what lets go of a generator in the middle does the same
 
 
 def test_boot_confirmation_counts_receipts_without_cryptography(tmp_path: Path) -> None:

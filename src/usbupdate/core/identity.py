@@ -14,7 +14,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NewType
+from typing import TYPE_CHECKING, Final, NewType, NoReturn
 
 from usbupdate.core import strictjson
 from usbupdate.core.words import DEVICE_ID, DIGEST, DeviceId, Digest
@@ -81,33 +81,37 @@ def decode(raw: bytes) -> Identity:
     Raises:
         MalformedError: it is not exactly what `encode` writes for some identity.
     """
-    if (found := _FORM.fullmatch(raw)) is not None:
-        device, fingerprint, der = found["device"], found["fingerprint"], base64.b64decode(found["der"])
-        identity = Identity(DeviceId(device.decode()), PublicKey(der[-PUBLIC_KEY_SIZE:]))
-        # One value, one form: base64 has several spellings of the same bytes.
-        is_canonical = base64.b64encode(_SPKI_PREFIX + identity.public_key) == found["der"]
-        if is_canonical and identity.fingerprint.encode() == fingerprint and DEVICE_ID.fullmatch(identity.device):
-            return identity
-    return _decode_by_field(raw)
+    identity = _recognised(raw)
+    if identity is None:
+        _refuse(raw)
+    return identity
 
 
-def _decode_by_field(raw: bytes) -> Identity:
-    """Return what `decode` returns; this is what says why not."""
+def _recognised(raw: bytes) -> Identity | None:
+    found = _FORM.fullmatch(raw)
+    if found is None:
+        return None
+    der = base64.b64decode(found["der"])
+    identity = Identity(DeviceId(found["device"].decode()), PublicKey(der[-PUBLIC_KEY_SIZE:]))
+    # One value, one form: base64 has several spellings of the same bytes, and the pattern admits names that are none.
+    is_canonical = base64.b64encode(_SPKI_PREFIX + identity.public_key) == found["der"]
+    is_its_own = identity.fingerprint.encode() == found["fingerprint"] and DEVICE_ID.fullmatch(identity.device) is not None
+    return identity if is_canonical and is_its_own else None
+
+
+def _refuse(raw: bytes) -> NoReturn:
+    """Say what is wrong with an identity that is not of the one form."""
     fields = strictjson.decode(raw, "identity", limit=IDENTITY_SIZE_MAX)
     fields.integer("format", FORMAT, FORMAT)
-    device = DeviceId(fields.text("device", DEVICE_ID))
+    fields.text("device", DEVICE_ID)
     pem = fields.free_text("public_key", limit=_PEM_MAX)
     fields.digest("fingerprint")
     fields.done()
     try:
-        der = base64.b64decode(pem.removeprefix(_PEM_BEGIN).removesuffix(_PEM_END), validate=True)
+        base64.b64decode(pem.removeprefix(_PEM_BEGIN).removesuffix(_PEM_END), validate=True)
     except (binascii.Error, ValueError):
         fields.fail("public_key", "not a public key in PEM")
-    identity = Identity(device, PublicKey(der[-PUBLIC_KEY_SIZE:]))
-    # One value, one form: covers the PEM frame, the algorithm and a fingerprint that is not this key's.
-    if encode(identity) != raw:
-        fields.fail("whole", "not in its one canonical form, or its fingerprint is not that of its Ed25519 key")
-    return identity
+    fields.fail("whole", "not in its one canonical form, or its fingerprint is not that of its Ed25519 key")
 
 
 def read_fingerprint(given: str) -> Digest:

@@ -8,7 +8,7 @@ Source: docs/format.md, section 12; ADR 0020.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -181,8 +181,13 @@ def reading(path: Path) -> Iterator[BinaryIO | None]:
     if not path.exists():
         yield None
         return
-    with plainfile.opened(path) as file:
+    file = plainfile.opened(path)
+    try:
         yield file
+    finally:
+        # As `plainfile.release`: it was only read. Whoever lets go of `lines` in the middle could not take an error either.
+        with suppress(OSError):
+            file.close()
 
 
 @contextmanager
