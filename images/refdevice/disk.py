@@ -36,6 +36,9 @@ configfile ($esp)/grub/grub.cfg
 """Looks on the partition that GRUB was started from, so that no other disk can lend its script."""
 
 
+_KERNEL_WORDS: Final = 'set more_words="console=tty0 console=ttyS0 quiet'
+
+
 class BootScript(StrEnum):
     """Which of the two boot scripts GRUB runs."""
 
@@ -99,13 +102,23 @@ def _write_esp(image: Path, script: BootScript) -> None:
         environment, committed = Path(folder) / "grubenv", Path(folder) / "committed"
         environment.write_bytes(grubenv.encode(grubenv.Environment(_ENVIRONMENTS[script])))
         committed.write_bytes(grubenv.encode(grubenv.Environment({"usbupdate_committed": "A"})))
+        boot_script = Path(folder) / "grub.cfg"
+        boot_script.write_text(_for_the_emulator((IMAGES / "grub" / f"{script}.cfg").read_text()))
         with image.open("wb") as file:
             file.truncate(layout.ESP.size)
         run("mkfs.fat", "-F", "32", "-i", _FAT_ID, "-n", "ESP", "--invariant", image)
         run("mmd", "-i", image, "::/EFI", "::/EFI/BOOT", "::/grub")
         run("mcopy", "-i", image, program, "::/EFI/BOOT/BOOTX64.EFI")
-        run("mcopy", "-i", image, IMAGES / "grub" / f"{script}.cfg", "::/grub/grub.cfg")
+        run("mcopy", "-i", image, boot_script, "::/grub/grub.cfg")
         run("mcopy", "-i", image, environment, committed, "::/grub/")
+
+
+def _for_the_emulator(boot_script: str) -> str:
+    """Return a boot script whose kernel stays out of the firmware's memory; see `layout.FIRMWARE_MIB`."""
+    before, words, after = boot_script.partition(_KERNEL_WORDS)
+    if not words:
+        raise ValueError(f"no line with {_KERNEL_WORDS} in the boot script")
+    return f"{before}{words} mem={layout.MEMORY_MIB - layout.FIRMWARE_MIB}M{after}"
 
 
 def _write_grub(program: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from refdevice.channels import listening
+from refdevice.layout import MEMORY_MIB
 from refdevice.qmp import Qmp, QmpError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ CONSOLE: Final = "console"
 JOURNAL: Final = "journal"
 _CHANNELS: Final = (QMP, SHELL, CONSOLE, JOURNAL)
 _VARIABLES_COPY: Final = "firmware-variables.fd"
-_MEMORY: Final = "512"
 _OUTPUT: Final = "qemu.log"
 _END_S: Final = 60.0
 
@@ -234,7 +234,7 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
         )
     options = [
         # One processor: with two, the emulator let the machine hang after one restart in a hundred, before any of ours ran.
-        *("-accel", "tcg,thread=multi", "-machine", "q35", "-smp", "1", "-m", _MEMORY),
+        *("-accel", "tcg,thread=multi", "-machine", "q35", "-smp", "1", "-m", str(MEMORY_MIB)),
         *("-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-S"),
         *("-rtc", f"base={start.clock},clock=vm"),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}"),

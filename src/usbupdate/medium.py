@@ -38,6 +38,7 @@ _OPEN_FILE: Final = (
     | getattr(os, "O_NOCTTY", 0)
 )
 _OPEN_FOLDER: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_DIRECTORY", 0)
+_ITSELF: Final = "the stick"
 _NO_NAMES: Final = frozenset(("", ".", ".."))
 _NOT_IN_NAMES: Final = frozenset("/\\:\0")
 _KEPT_MAX: Final = 64
@@ -55,7 +56,7 @@ class HeldFolder(NamedTuple):
     read: Callable[[str, int], bytes]
     """Returns what a file holds, by its name and the size that it has at most."""
     may_hold: Callable[[str], bool]
-    """Tells, without opening anything, whether a file of that name may be there."""
+    """Tells, without opening anything, whether a file of that name may be there; one that came later need not be."""
 
 
 class DirectoryMedium:
@@ -92,7 +93,10 @@ class DirectoryMedium:
 
     @contextmanager
     def held(self, path: MediumPath) -> Iterator[HeldFolder]:
-        """Yield what reads files of one folder as `read` does, by their names, with the folder looked up only once."""
+        """Yield one folder, looked up only once, whose files are read as `read` does, by their names.
+
+        It is listed at once, if that is quick: what comes into it later may be taken for not being there.
+        """
         with ExitStack() as stack:
             with _Translated(path):
                 folder = stack.enter_context(self._folder(path))
@@ -190,10 +194,13 @@ class DirectoryMedium:
 
 
 def _few_names(folder: int | Path) -> frozenset[str] | None:
-    """Return the names in a folder in lower case, or None if there are many."""
-    with os.scandir(folder) as entries:
-        found = list(islice(entries, _FEW + 1))
-    return frozenset([entry.name.lower() for entry in found]) if len(found) <= _FEW else None
+    """Return the names in a folder in lower case, or None where they are many, cannot be listed, or fold in other ways."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, _FEW + 1)]
+    except OSError:
+        return None
+    return frozenset([name.lower() for name in names]) if len(names) <= _FEW and "".join(names).isascii() else None
 
 
 class _Translated:
@@ -208,17 +215,17 @@ class _Translated:
         # A path is names, not text: who passes on a name from a document must not be able to climb out of the mount with it.
         for name in path:
             if name in _NO_NAMES or not _NOT_IN_NAMES.isdisjoint(name):
-                raise MediumFileKindError(name=shown(path))
+                raise MediumFileKindError(name=shown(path) or _ITSELF)
         self._path = path
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Return nothing: what is asked for is done within the block."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Raise what an error of the system means, and leave any other as it is."""
         if error is None:
             return
-        name = shown(self._path) or "the stick"
+        name = shown(self._path) or _ITSELF
         # The second: a name in a document that no file can have.
         if isinstance(error, FileNotFoundError | UnicodeEncodeError):
             raise MediumFileMissingError(name=name) from error

@@ -153,6 +153,7 @@ def test_what_is_recognised_at_once_is_what_is_read_field_by_field(receipt: Rece
 
 @pytest.mark.parametrize("text", ["", "plain", 'quoted "so" and \\so', "two\nlines\tand a tab"])
 def test_an_ordinary_receipt_is_recognised_at_once(text: str) -> None:
+    statementform._pattern.cache_clear()  # else nothing that it is made of is looked at here
     receipt = replace(FULL, draft=replace(FULL.draft, problem=Problem("check-failed", text)))
     assert statementform.recognised(statement.encode(receipt)) == receipt
 
@@ -345,7 +346,14 @@ def test_numbers_texts_and_lists_may_reach_to_both_ends() -> None:
         ),
     )
     for receipt in (least, most):
-        assert statement.decode(statement.encode(receipt)) == receipt
+        for decode in (statement.decode, statement.decode_by_field, statementform.recognised):
+            assert decode(statement.encode(receipt)) == receipt
+
+
+def test_a_receipt_is_about_one_thing() -> None:
+    subjects = json.loads(_canonical(VALID))["subject"]
+    error = _rejects(_canonical(corruption.replaced(VALID, ("subject",), [*subjects, *subjects])))
+    assert (error.field, error.problem) == ("subject", "more than 1 entries")
 
 
 @pytest.mark.parametrize("field", ["usb_id", "serial", "filesystem_uuid", "label"])

@@ -37,6 +37,8 @@ class Copy:
         found = Examined(DEVICE, "a place")
         if self.is_read:
             found.proven = {number: _proven(leaves[number - 1]) for number in range(self.first, self.last + 1)}
+            # A line that proves nothing is none of what the copy holds.
+            found.damaged = {self.first - 1} if self.first > 1 else set()
         else:
             found.sealed, found.lacking = leaves[: self.last], self.first - 1
         return found
@@ -52,15 +54,17 @@ def copies(draw: st.DrawFn, last: int) -> Copy:
     return Copy(first, draw(st.integers(first, last)), draw(st.booleans()), draw(st.booleans()))
 
 
-@given(st.data(), st.integers(2, len(LEAVES)), st.booleans())
-def test_what_no_copy_holds_is_named_and_nothing_else(data: st.DataObject, last: int, is_read: bool) -> None:
+@given(st.data(), st.integers(2, len(LEAVES)))
+def test_what_no_copy_holds_is_named_and_nothing_else(data: st.DataObject, last: int) -> None:
     accounted = data.draw(st.integers(1, last - 1))
-    longest = Copy(accounted + 1, last, is_read, is_same=True).examined()
+    longest = Copy(accounted + 1, last, is_read=True, is_same=True).examined()
+    # What is damaged in it is told as that.
+    longest.damaged = data.draw(st.sets(st.integers(1, accounted)))
     longest.accounted, longest.before = accounted, LEAVES[:accounted]
     others = data.draw(st.lists(copies(last), max_size=4))
     found = unread_of(longest, [longest, *(each.examined() for each in others)])
     named = [number for each in found for number in range(each.first, each.until + 1)]
-    assert named == sorted(set(range(1, accounted + 1)).difference(*(each.holds() for each in others)))
+    assert named == sorted(set(range(1, accounted + 1)).difference(longest.damaged, *(each.holds() for each in others)))
     assert {each.known_by for each in found} <= {KnownBy.DIGEST}
     assert sum(each.count for each in found) == len(named)
 
@@ -85,4 +89,4 @@ def test_numbers_are_told_so_that_a_person_gets_the_same_numbers(numbers: set[in
         first, _, last = part.partition(" to ")
         heard |= set(range(int(first), int(last or first) + 1))
     assert heard == numbers
-    assert told.count(" and ") == (1 if " and " in told else 0)
+    assert told.count(" and ") <= 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,11 @@ from usbupdate.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from usbupdate.core.layout import MediumPath
+    from usbupdate.medium import HeldFolder
 
 IDENTITY = device("gw-0001")[0]
 OTHER = device("gw-0002")[0]
@@ -131,6 +136,47 @@ def test_a_reader_takes_the_other_file_where_the_one_in_its_place_cannot_be_read
     for name in ("receipts.jsonl", "checkpoint"):
         (logs(stick) / "gw-0001" / name).unlink()
     assert verdicts_on(devices, stick)[0].standing is Standing.INCOMPLETE
+
+
+def test_a_file_that_takes_its_place_while_its_folder_is_read_is_not_missed(
+    stick: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = stick / "usbupdate" / "logs" / "gw-0001" / "receipts.jsonl"
+    part = file.rename(file.with_name("receipts.jsonl.part"))
+    held = medium.DirectoryMedium.held
+
+    @contextmanager
+    def held_while_it_changes(stick: medium.DirectoryMedium, path: MediumPath) -> Iterator[HeldFolder]:
+        with held(stick, path) as folder:
+            if part.exists() and path[-1] == "gw-0001":
+                part.rename(file)
+            yield folder
+
+    monkeypatch.setattr(medium.DirectoryMedium, "held", held_while_it_changes)
+    enrol(stick, devices, device=None, fingerprint=None)
+    assert {verdict.standing for verdict in verdicts_on(devices, stick)} == {Standing.OK}
+
+
+def test_no_file_is_opened_that_is_not_there(stick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read_whole = medium._read_whole
+
+    def noted(folder: int | Path, path: MediumPath, limit: int) -> bytes:
+        asked.append(path[-1])
+        return read_whole(folder, path, limit)
+
+    monkeypatch.setattr(medium, "_read_whole", noted)
+    (place,) = (each for each in find_copies([stick]) if each.folder == "gw-0001")
+    found = place.read()
+    assert sorted(found.files) == sorted(asked) == ["checkpoint", "identity.json", "receipts.jsonl"]
+
+
+def test_enrolled_devices_are_told_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    folder = tmp_path / "known"
+    folder.mkdir()
+    for name in ("b.json", "a-b.json", "a.json", "a0.json", "A.json", "a.leaves", "notes.txt"):
+        (folder / name).touch()
+    assert list(Devices(folder).names()) == ["a", "a-b", "a0", "b"]
 
 
 def test_a_link_is_told_also_where_the_other_file_is_whole(tmp_path: Path, stick: Path, devices: Devices) -> None:

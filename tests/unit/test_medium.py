@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usbupdate.core.layout import MediumReader, require_no_folding_names
-from usbupdate.errors import MediumFileMissingError, MediumFileSizeError, UsbupdateError
+from usbupdate.errors import MediumFileKindError, MediumFileMissingError, MediumFileSizeError, UsbupdateError
 from usbupdate.medium import DirectoryMedium
 
 FILE = ("usbupdate", "metadata", "timestamp.json")
@@ -77,7 +77,45 @@ def test_a_folder_tells_without_opening_anything_which_files_it_cannot_hold(file
     (file.parent / "link").symlink_to("nowhere")
     with medium.held(FILE[:-1]) as folder:
         # On FAT a name is found in whatever case it was written.
-        assert [folder.may_hold(name) for name in (FILE[-1], "upper.txt", "link", "gone")] == [True, True, True, False]
+        names = (FILE[-1], "upper.txt", "Upper.txt", "link", "gone")
+        assert [folder.may_hold(name) for name in names] == [True, True, True, True, False]
+
+
+def test_a_name_beyond_ascii_may_be_found_by_others_too(file: Path, medium: DirectoryMedium) -> None:
+    """Which ones is up to the file system: a long s folds to an s on some."""
+    (file.parent / "receipt\u017f.jsonl").touch()
+    with medium.held(FILE[:-1]) as folder:
+        assert folder.may_hold("receipts.jsonl")
+
+
+def test_of_a_folder_that_cannot_be_listed_any_file_may_be_there(
+    file: Path, medium: DirectoryMedium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_folder: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with medium.held(FILE[:-1]) as folder:
+        assert folder.may_hold("anything")
+        assert folder.read(FILE[-1], 10) == b"0123456789"
+
+
+def test_a_system_that_reads_a_piece_at_a_time_gives_the_whole(
+    file: Path, medium: DirectoryMedium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, read_at = os.read, os.pread
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 3)))
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, offset: read_at(descriptor, min(size, 3), offset))
+    assert medium.read(FILE, 10) == b"0123456789"
+    assert medium.read_at(FILE, 1, 8) == b"12345678"
+    assert medium.read_at(FILE, 1, 0) == b""
+
+
+def test_what_is_wrong_with_the_stick_itself_is_said_of_the_stick(mount: Path, medium: DirectoryMedium) -> None:
+    with pytest.raises(MediumFileKindError, match=r"^the stick "):
+        medium.read(("",), 10)
+    with pytest.raises(MediumFileMissingError, match=r"the file the stick\.$"):
+        DirectoryMedium(mount / "gone").names(())
 
 
 def test_of_a_folder_with_many_names_any_file_may_be_there(file: Path, medium: DirectoryMedium) -> None:

@@ -55,10 +55,8 @@ _DAMAGED: Final = (
     tarfile.TarError,
     gzip.BadGzipFile,
     zlib.error,
-    struct.error,
     EOFError,
     LookupError,
-    OverflowError,
     RuntimeError,
     ValueError,
 )
@@ -100,7 +98,7 @@ class ArchiveMedium:
 
     @contextmanager
     def held(self, path: MediumPath) -> Iterator[HeldFolder]:
-        """Yield what reads files of one folder by their names; see `DirectoryMedium.read`."""
+        """Yield one folder, whose files are read by their names; see `DirectoryMedium.held`."""
         if path in self._files:
             raise MediumFileKindError(name=shown(path))
 

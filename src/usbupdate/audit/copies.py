@@ -134,8 +134,12 @@ def _copies_in(place: Path) -> list[LogPlace]:
 
 def _read_into(copy: LogCopy, folder: HeldFolder) -> None:
     for name in EVIDENCE_NAMES:
+        # A part may take the file's place at any moment, so where there is one the file may be there too.
+        has_part = folder.may_hold(name + PART_SUFFIX)
+        if not has_part and not folder.may_hold(name):
+            continue
         contents, problem = _contents(folder, name, _SIZE_MAX[name])
-        part, planted = _contents(folder, name + PART_SUFFIX, _SIZE_MAX[name])
+        part, planted = _contents(folder, name + PART_SUFFIX, _SIZE_MAX[name]) if has_part else (None, None)
         # A link or the like in the place of the file is somebody's doing and no cut's.
         is_planted = isinstance(problem, RejectedError)
         if part is not None and not is_planted and _counts_instead(copy, name, contents, part):
@@ -154,8 +158,6 @@ def _counts_instead(copy: LogCopy, name: str, contents: bytes | None, part: byte
 
 def _contents(folder: HeldFolder, name: str, limit: int) -> tuple[bytes | None, RejectedError | MediumError | None]:
     """Return what a file holds, or why it cannot be read; neither where there is none."""
-    if not folder.may_hold(name):
-        return None, None
     try:
         return folder.read(name, limit), None
     except MediumFileMissingError:

@@ -30,14 +30,14 @@ class Lines:
 
     def __init__(self, receipts: bytes) -> None:
         # What is left behind the last counts as one that is cut short: a stick full of line feeds must not fill the memory.
-        self.leaves, end = leaf_hashes_in(receipts, LINES_MAX)
-        self.unfinished: Final = receipts[end:]
+        self.leaves, self._end = leaf_hashes_in(receipts, LINES_MAX)
+        self.unfinished: Final = receipts[self._end :]
         self._receipts: Final = receipts
 
     @cached_property
     def whole(self) -> list[bytes]:
         """The lines, each without its line feed; the quickest look at a log needs none of them."""
-        return self._receipts.split(b"\n", len(self.leaves))[:-1]
+        return self._receipts[: self._end].split(b"\n")[:-1]
 
 
 def read_lines(examined: Examined, identity: Identity, lines: Lines, *, sealed: int, may_be_torn: bool) -> None:

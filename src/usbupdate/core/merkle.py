@@ -32,7 +32,7 @@ def leaf_hashes(lines: Iterable[bytes]) -> tuple[bytes, ...]:
 def leaf_hashes_in(text: bytes, limit: int) -> tuple[tuple[bytes, ...], int]:
     """Return the leaf hashes of the first `limit` lines of a text that have an end, and where the last of them ends.
 
-    No line is copied: an auditor's quickest look at a log takes half its time otherwise.
+    No line is copied, which would take a third of the time of an auditor's quickest look at a log.
     """
     whole = memoryview(text)
     find, fresh = text.find, hashlib.sha256(b"\x00").copy
@@ -107,9 +107,10 @@ def root(leaves: Iterable[bytes]) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _root(nodes: Sequence[bytes]) -> bytes:
+def _root(leaves: tuple[bytes, ...]) -> bytes:
     # Remembered, because an auditor asks twice: for the lines that came, and for those that were seen, mostly the same.
     fresh = hashlib.sha256(b"\x01").copy
+    nodes: Sequence[bytes] = leaves
     while len(nodes) > 1:
         above: list[bytes] = []
         for left, right in zip(nodes[::2], nodes[1::2], strict=False):

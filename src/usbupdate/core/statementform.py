@@ -159,7 +159,7 @@ def _receipt(  # noqa: PLR0913, PLR0917 - the groups of the pattern in their ord
             None if version_after is None else _release_from(images_after, sequence_after, version_after),
             None if bundle_name is None else _bundle(bundle_name, subject_digest),
             None if root_version is None else _trust(root_version, timestamp_version, signers),
-            _checks(checks) if checks else (),
+            _checks(checks),
             None if filesystem_uuid is None else _medium(usb_id, serial, filesystem_uuid, label),
             _text(operator, HINT_MAX),
             int(duration_ms),
