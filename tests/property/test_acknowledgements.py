@@ -136,20 +136,61 @@ def second_line(change: str) -> bytes:
             return line.replace(b'"}', b'","time":1}')
 
 
+OTHER_FORM = ("whole", "not in its one canonical form")
+
+
 @pytest.mark.parametrize(
-    "change", ["twice", "out of order", "cut short", "no end", "blank", "blanks in it", "another device's note", "more fields"]
+    ("change", "field", "problem"),
+    [
+        ("twice", "whole", "gw-0001 does not come after gw-0001"),
+        ("out of order", "whole", "gw-0001 does not come after gw-0002"),
+        ("cut short", "whole", "its last line is cut short"),
+        ("no end", "whole", f"larger than {LINE_SIZE_MAX} bytes"),
+        ("blank", "whole", "not JSON in UTF-8"),
+        ("blanks in it", *OTHER_FORM),
+        ("another device's note", "note", "about another device"),
+        ("more fields", "time", "unknown field"),
+    ],
 )
-def test_a_file_has_one_form(change: str) -> None:
+def test_a_file_has_one_form(change: str, field: str, problem: str) -> None:
     with pytest.raises(MalformedError) as caught:
         acknowledgements.decode(second_line(change))
-    assert caught.value.document == "acknowledgements"
+    error = caught.value
+    assert (error.document, error.field, error.problem) == ("acknowledgements", field, problem)
 
 
-@pytest.mark.parametrize("change", ["twice", "cut short", "no end", "blanks in it", "more fields"])
-def test_a_device_does_not_take_its_line_from_a_file_that_breaks_its_form_there(stick: Path, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        ("twice", "whole", "gw-0001 stands twice"),
+        ("cut short", "whole", "a line is too long, or cut short"),
+        ("no end", "whole", "a line is too long, or cut short"),
+        ("blanks in it", *OTHER_FORM),
+        ("more fields", "time", "unknown field"),
+    ],
+)
+def test_a_device_does_not_take_its_line_from_a_file_that_breaks_its_form_there(
+    stick: Path, change: str, field: str, problem: str
+) -> None:
     medium = put(stick, second_line(change))
-    with pytest.raises(MalformedError):
+    with pytest.raises(MalformedError) as caught:
         acknowledgements.find(medium, IDENTITY.device)
+    assert (caught.value.field, caught.value.problem) == (field, problem)
+
+
+def test_a_file_and_a_line_may_have_their_largest_sizes_and_not_more(stick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = acknowledgements.encode({DeviceId("gw-0002"): note_of("gw-0002")})
+    line = acknowledgements.encode({IDENTITY.device: NOTE})
+    raw = line + foreign
+    medium = put(stick, raw)
+    monkeypatch.setattr(acknowledgements, "LINE_SIZE_MAX", max(len(line), len(foreign)) - 1)
+    monkeypatch.setattr(acknowledgements, "ACKNOWLEDGEMENTS_SIZE_MAX", len(raw))
+    assert acknowledgements.find(medium, IDENTITY.device) == NOTE
+    assert acknowledgements.decode(raw)[IDENTITY.device] == NOTE
+    monkeypatch.setattr(acknowledgements, "ACKNOWLEDGEMENTS_SIZE_MAX", len(raw) - 1)
+    for read in (lambda: acknowledgements.find(medium, IDENTITY.device), lambda: acknowledgements.decode(raw)):
+        with pytest.raises(MalformedError, match=f"larger than {len(raw) - 1} bytes"):
+            read()
 
 
 def test_more_than_a_file_may_hold_is_not_written() -> None:
