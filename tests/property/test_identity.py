@@ -96,6 +96,19 @@ def test_an_identity_has_one_form(table: dict[str, Json]) -> None:
     assert caught.value.field == "whole"
 
 
+def test_what_looks_like_the_one_form_is_looked_at_closely() -> None:
+    raw = identities.encode(IDENTITY)
+    key = raw[: raw.index(b"=\\n-----END")]
+    # Its last letter has two bits that mean nothing.
+    stray = key[:-1] + bytes([key[-1] + 1])
+    no_name = identities.encode(Identity(DeviceId("-1"), IDENTITY.public_key))
+    for other in (raw.replace(IDENTITY.fingerprint.encode(), b"0" * 64), raw.replace(key, stray), no_name):
+        assert len(other) in {len(raw), len(no_name)}
+        assert other != raw
+        with pytest.raises(MalformedError):
+            identities.decode(other)
+
+
 def test_an_identity_ends_with_one_line_feed() -> None:
     raw = identities.encode(IDENTITY)
     for other in (raw[:-1], raw + b"\n"):

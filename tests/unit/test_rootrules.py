@@ -23,6 +23,7 @@ from usbupdate.core.rootrules import (
     timestamp_keys,
     title,
 )
+from usbupdate.core.words import SEQUENCE_MAX
 from usbupdate.errors import MetadataMalformedError, RepeatedKeyError
 
 if TYPE_CHECKING:
@@ -111,6 +112,15 @@ def test_true_is_no_version(role: str) -> None:
 
 
 # --- The signed time -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_version_is_no_larger_than_a_record_can_hold(role: str) -> None:
+    def at(version: int) -> bytes:
+        return changed(role, lambda table: table["signed"].update(version=version))
+
+    assert read_document(role, at(SEQUENCE_MAX)).version == SEQUENCE_MAX
+    assert problem_of(role, at(SEQUENCE_MAX + 1)) == "its version is too large"
 
 
 @pytest.mark.parametrize("role", [Root.type, Timestamp.type])
