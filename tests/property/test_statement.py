@@ -12,6 +12,7 @@ from tests.property import corruption
 from usbupdate.core import statement, statementform, strictjson
 from usbupdate.core.receipt import (
     DETAIL_MAX,
+    HINT_MAX,
     NO_PREVIOUS,
     RECEIPT_SIZE_MAX,
     BundleRef,
@@ -156,6 +157,12 @@ def test_an_ordinary_receipt_is_recognised_at_once(text: str) -> None:
     statementform._pattern.cache_clear()  # else nothing that it is made of is looked at here
     receipt = replace(FULL, draft=replace(FULL.draft, problem=Problem("check-failed", text)))
     assert statementform.recognised(statement.encode(receipt)) == receipt
+
+
+def test_a_text_of_the_largest_size_is_recognised_at_once_and_a_larger_one_never() -> None:
+    for size, is_taken in ((HINT_MAX, True), (HINT_MAX + 1, False)):
+        raw = statement.encode(replace(FULL, draft=replace(FULL.draft, operator="o" * size)))
+        assert (statementform.recognised(raw) is not None) == is_taken
 
 
 def test_a_text_beyond_ascii_is_left_to_whoever_reads_field_by_field() -> None:
@@ -346,7 +353,7 @@ def test_numbers_texts_and_lists_may_reach_to_both_ends() -> None:
         ),
     )
     for receipt in (least, most):
-        for decode in (statement.decode, statement.decode_by_field, statementform.recognised):
+        for decode in (statement.decode, statement.decode_by_field):
             assert decode(statement.encode(receipt)) == receipt
 
 
