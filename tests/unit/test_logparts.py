@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
+from tests.matrix import By, On, attack
 from tests.receipts import acknowledgement, chain, checkpoint_over, device
-from usbupdate.core import acknowledged, identity as identity_form
+from usbupdate.core import acknowledged, checkpoint, identity as identity_form
 from usbupdate.core.acknowledged import Acknowledged
 from usbupdate.core.layout import ACKNOWLEDGED, CHECKPOINT, IDENTITY, RECEIPTS, SUMMARY
 from usbupdate.core.logparts import begins_another_history, counts_instead, is_whole, whole_size
@@ -109,17 +110,36 @@ def test_of_receipts_the_other_file_counts_only_where_the_one_in_its_place_is_to
 )
 def test_of_small_files_the_one_counts_that_is_whole(name: str, whole: bytes) -> None:
     torn = whole[:-20] + bytes(20)
-    assert is_whole(name, whole)
+    assert is_whole(name, whole, OWN)
+    assert is_whole(name, whole, None)
     assert [counts_instead(name, contents, whole, OWN, 0) for contents in (None, b"", torn, whole)] == [True, True, True, False]
     assert not any(counts_instead(name, contents, torn, OWN, 0) for contents in (None, torn, whole))
 
 
+@attack(
+    By.CHANCE,
+    On.RECORD,
+    "a checkpoint that was half written over an older one: the text of one, the signature of the other",
+    "the other file counts, which is whole, and nobody is accused",
+)
+def test_a_checkpoint_put_together_from_two_is_told_by_its_signature() -> None:
+    older, newer = checkpoint_over(LINES[:3], OWN, SIGNER), checkpoint_over(LINES, OWN, SIGNER)
+    assert len(older) == len(newer)
+    mixed = newer[: len(newer) // 2] + older[len(newer) // 2 :]
+    assert checkpoint.peek_unproven(mixed) == checkpoint.peek_unproven(newer)
+    assert not is_whole(CHECKPOINT, mixed, OWN)
+    assert counts_instead(CHECKPOINT, mixed, newer, OWN, 0)
+    assert not counts_instead(CHECKPOINT, newer, mixed, OWN, 0)
+    # Without knowing whose it is, nobody can tell.
+    assert is_whole(CHECKPOINT, mixed, None)
+
+
 def test_what_only_a_newer_version_can_read_is_not_torn() -> None:
-    assert is_whole(ACKNOWLEDGED, b'{"format":2}\n')
+    assert is_whole(ACKNOWLEDGED, b'{"format":2}\n', OWN)
 
 
 def test_of_what_is_for_people_nothing_is_told() -> None:
-    assert not is_whole(SUMMARY, b"text")
+    assert not is_whole(SUMMARY, b"text", OWN)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Which of two files counts that a cut may have left of one file of a log: the one in its place, or `*.part` beside it.
 
-Writer and readers follow the same rule: whole is what is of its form up to its end. Receipts name each other, so that one
-signature, the last one's, tells of them all; blocks that another log left would fit in there otherwise.
+Writer and readers follow the same rule: whole is what is of its form up to its end. What is written over an older file of the
+same form may be put together from both, so a signature tells: the checkpoint's own, and the last receipt's, since receipts name
+each other; blocks that another log left would fit in there otherwise.
 
 Source: docs/format.md, section 10.
 """
@@ -19,18 +20,26 @@ if TYPE_CHECKING:
     from usbupdate.core.words import DeviceId
 
 
-def is_whole(name: str, contents: bytes) -> bool:
-    """Tell whether one of the small files that prove something is of its form; of a file for people that cannot be told."""
+def is_whole(name: str, contents: bytes, identity: Identity | None) -> bool:
+    """Tell whether one of the small files that prove something is whole; of a file for people that cannot be told.
+
+    Args:
+        name: which of them.
+        contents: unproven.
+        identity: whose log it claims to be; without one, a checkpoint may have been put together from two.
+    """
     try:
         if name == IDENTITY:
             identity_form.decode(contents)
+        elif name == CHECKPOINT and identity is not None:
+            checkpoint.open_note(contents, identity)
         elif name == CHECKPOINT:
             checkpoint.peek_unproven(contents)
         elif name == ACKNOWLEDGED:
             acknowledged.decode(contents)
         else:
             return False
-    except MalformedError:
+    except (MalformedError, EvidenceSignatureError):
         return False
     except NewerFormatError:
         return True
@@ -84,7 +93,7 @@ def counts_instead(name: str, contents: bytes | None, part: bytes, identity: Ide
         acknowledged_count: as in `whole_size`.
     """
     if name != RECEIPTS:
-        return is_whole(name, part) and (contents is None or not is_whole(name, contents))
+        return is_whole(name, part, identity) and (contents is None or not is_whole(name, contents, identity))
     if contents is None:
         # A first copy; it counts as far as it goes.
         return True

@@ -154,7 +154,7 @@ class LogFolder:
         part = name + PART_SUFFIX
         if name == RECEIPTS:
             return _stands_in(self._held(part, contents), self._held(name, contents))
-        return is_whole(name, self._read(part)) and not is_whole(name, self._read(name))
+        return is_whole(name, self._read(part), self._identity) and not is_whole(name, self._read(name), self._identity)
 
     def _read(self, name: str) -> bytes:
         """Return what a small file holds, as far as it can be of its form; nothing if there is none."""
