@@ -34,8 +34,6 @@ set root="$esp"
 configfile ($esp)/grub/grub.cfg
 """
 """Looks on the partition that GRUB was started from, so that no other disk can lend its script."""
-
-
 _KERNEL_WORDS: Final = 'set more_words="console=tty0 console=ttyS0 quiet'
 
 

@@ -23,6 +23,7 @@ page looks through all that is kept of it. When the firmware's stack, after a re
 had run code, the firmware's timer interrupt took longer than the 10 ms to the next one, and the machine stood between firmware
 and boot script for ever: after 2 and after 12 restarts of Linux in a row, seldom with a single one. No board does that.
 """
+
 EPOCH: Final = 1_767_225_600
 """2026-01-01: every time in an image that is not signed."""
 

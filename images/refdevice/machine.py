@@ -233,7 +233,7 @@ def _command(start: Start, sockets: Mapping[str, int]) -> list[str]:
             f"stdio,id={CONSOLE},mux=on,signal=off,logfile={CONSOLE}.log"
         )
     options = [
-        # One processor: with two, the emulator let the machine hang after one restart in a hundred, before any of ours ran.
+        # One processor: with two, more restarts hung, before Linux was kept out of the firmware's memory; not tried since.
         *("-accel", "tcg,thread=multi", "-machine", "q35", "-smp", "1", "-m", str(MEMORY_MIB)),
         *("-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-S"),
         *("-rtc", f"base={start.clock},clock=vm"),

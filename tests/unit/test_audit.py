@@ -141,6 +141,7 @@ def test_a_reader_takes_the_other_file_where_the_one_in_its_place_cannot_be_read
 def test_a_file_that_takes_its_place_while_its_folder_is_read_is_not_missed(
     stick: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    enrol(stick, devices, device=None, fingerprint=None)
     file = stick / "usbupdate" / "logs" / "gw-0001" / "receipts.jsonl"
     part = file.rename(file.with_name("receipts.jsonl.part"))
     held = medium.DirectoryMedium.held
@@ -153,7 +154,6 @@ def test_a_file_that_takes_its_place_while_its_folder_is_read_is_not_missed(
             yield folder
 
     monkeypatch.setattr(medium.DirectoryMedium, "held", held_while_it_changes)
-    enrol(stick, devices, device=None, fingerprint=None)
     assert {verdict.standing for verdict in verdicts_on(devices, stick)} == {Standing.OK}
 
 
